@@ -1,0 +1,111 @@
+/*
+ * outbound.h - ways out: direct, reject, proxies, and groups that pick among them
+ *
+ * A new protocol is one file, one table, one line in registry.c. An outbound is const after init but for counters and a group's choice.
+ * References are counted: flows hold one, so a reload never cuts them.
+ */
+#ifndef OUTBOUND_OUTBOUND_H
+#define OUTBOUND_OUTBOUND_H
+
+#include "configs/config.h"
+#include "core/loop.h"
+#include "core/pktsess.h"
+#include "core/service.h"
+
+struct outbound;
+
+enum out_action { OUT_PROXY, OUT_DIRECT, OUT_REJECT, OUT_REJECT_DROP, OUT_GROUP };
+
+/* What every outbound may use. Outlives all outbounds. */
+struct out_env {
+    struct loop *loop;
+    struct resolver *resolver;
+    bool ipv6; /* dial IPv6 at all */
+};
+
+struct outbound_ops {
+    const char *type;               /* as profiles write it: "ss" */
+    const char *api_type;           /* as the control API does: "Shadowsocks" */
+    enum out_action action;
+    const struct cfg_field *fields; /* NULL: no options */
+    size_t size;                    /* of the struct that begins with struct outbound; fields are offsets in it */
+    int  (*init)(struct outbound *o, const char *path, struct diag *d); /* after the fields are read; 0, or -err with a warning in d */
+    void (*fini)(struct outbound *o);
+    int  (*dial)(struct outbound *o, struct dial *d);      /* 0: d->done comes later from the loop; or -err at once */
+    void (*cancel)(struct outbound *o, struct dial *d);    /* harmless after done */
+    int  (*open_pkt)(struct outbound *o, const struct flow_meta *m, struct pktsess **out); /* NULL: no UDP */
+    struct outbound *(*pick)(struct outbound *o, const struct flow_meta *m);               /* groups only: one step */
+};
+
+struct outbound {
+    const struct outbound_ops *ops;
+    const struct out_env *env;
+    const char *name;        /* owned */
+    int32_t id;              /* position in its out_set */
+    unsigned refs;
+    bool udp;                /* may carry UDP */
+    const char *server;      /* proxies: name or address of the server, else NULL; borrowed from the profile */
+    uint16_t port;
+    const struct cfg_node *node;
+    struct profile *profile; /* whose memory the options live in: borrowed; the set outlives no profile */
+    uint64_t up, down, n_dials, n_failed;
+};
+
+/* All outbounds of one profile: built-ins DIRECT, REJECT, REJECT-DROP, PASS, COMPATIBLE; proxies; groups; and GLOBAL (a select over every
+ * proxy and group, made when the profile has none). Refcounted through its members: lives until the last flow lets go. */
+struct out_set;
+
+/* Builds from a profile. Unsupported or bad entries are skipped with positioned warnings ("unsupported-proxy", "bad-value", "missing-key",
+ * "duplicate-name", "cycle", "unknown-target"); they stay visible by out_set_unavailable(). An empty group uses DIRECT (COMPATIBLE). NULL only without memory.
+ * p must live until the set is released (the set takes p over: profile_free() is called when the last reference goes). */
+struct out_set *out_set_new(struct profile *p, const struct out_env *env, struct diag *d);
+/* Drops the owner's reference. */
+void out_set_put(struct out_set *s);
+
+struct outbound *out_find(struct out_set *s, const char *name); /* NULL if none; borrowed */
+struct outbound *out_at(struct out_set *s, int32_t id);
+int32_t out_count(struct out_set *s);
+/* Node that the profile names but this build cannot dial: name, type as written, reason. Index 0.. until false. */
+bool out_unavailable(struct out_set *s, uint32_t i, const char **name, const char **type, const char **why);
+
+struct outbound *out_get(struct outbound *o); /* takes a reference (on its set) */
+void out_put(struct outbound *o);
+
+#define OUT_CHAIN_MAX 8
+/* Follows pick from o to a leaf. chain[0] is o, the last is the leaf; returns the length (1..OUT_CHAIN_MAX). */
+int out_resolve(struct outbound *o, const struct flow_meta *m, struct outbound *chain[OUT_CHAIN_MAX]);
+
+/* On a leaf. */
+int  out_dial(struct outbound *o, struct dial *d);
+void out_cancel(struct outbound *o, struct dial *d);
+int  out_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out); /* -ERR_UNSUPPORTED without UDP */
+
+/* Groups: members in order (NULL past the end), the current choice, and choosing. out_select: 0, -ENOENT no such member, -EINVAL not
+ * a select group. */
+struct outbound *out_member(struct outbound *group, uint32_t i);
+struct outbound *out_now(struct outbound *group);
+int out_select(struct outbound *group, const char *member);
+
+/* --- for the protocols (core of direct.c, used by every proxy) --- */
+
+/* Connects TCP to a destination: name resolved by env->resolver (why: enum lookup_for), addresses tried Happy-Eyeballs style (RFC 8305: next
+ * after 250 ms or at once on failure, families alternating, at most 10 s in all). One per dial, embedded. Calls done(tc, stream or NULL, err)
+ * once, from the loop. */
+struct tcp_connect {
+    const struct out_env *env;
+    struct dest to;
+    uint8_t why;
+    void (*done)(struct tcp_connect *tc, struct stream *s, int err);
+    struct lookup lookup;
+    struct timer timer;
+    struct job job;
+    struct { struct io io; int fd; } try_[4];
+    struct addr addrs[LOOKUP_MAX];
+    uint8_t n_addrs, next, n_open;
+    int last_err;
+    bool running;
+};
+int  tcp_connect_start(struct tcp_connect *tc); /* 0: done comes later; or -err */
+void tcp_connect_cancel(struct tcp_connect *tc);
+
+#endif

@@ -1,0 +1,87 @@
+/*
+ * platform.h - everything that changes or asks the operating system
+ *
+ * Two processes (reference reliability section 2): the supervisor is privileged, small, and parses no foreign bytes; the worker has its own
+ * user id, no capability, and does all the rest. They speak fixed-size messages over a SOCK_SEQPACKET pair (ipc.h, private).
+ */
+#ifndef PLATFORM_PLATFORM_H
+#define PLATFORM_PLATFORM_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "core/addr.h"
+#include "core/loop.h"
+
+/* ---- supervisor ---- */
+
+struct plat_run {
+    const char *profile;   /* path as the user gave it; "-" = standard input */
+    const char *state_dir; /* absolute */
+    char *const *worker_argv; /* how to exec the worker: argv of /proc/self/exe, NULL-terminated; the message socket is fd 3, the profile is fd 4 */
+};
+
+/* Runs the supervisor until told to stop. Returns the exit status of command-line.md (0, 1, 4). Prints its errors on stderr. */
+int plat_supervise(const struct plat_run *r);
+/* Undoes what a killed shunt left behind, by the journal in state_dir and by what the kernel still holds; prints what it did. Exit status. */
+int plat_cleanup(const char *state_dir);
+/* The user id workers run under: user "shunt", else 65017. */
+uid_t plat_worker_uid(void);
+/* Creates the state directory (0700, worker's id) and checks that the worker can reach it. 0, or -err with the reason printed on stderr. */
+int plat_state_dir(const char *dir);
+
+/* ---- worker ---- */
+
+#define PLAT_MAX_ROUTES 1024
+
+/* What the worker asks the supervisor to build. Fixed size; the routes go in messages of their own. */
+struct plat_tun {
+    char device[16];       /* "" = choose */
+    uint32_t mtu;
+    struct cidr addr4, addr6;   /* device addresses with host bits; ver 0 = none */
+    struct cidr fake4, fake6;   /* always routed in */
+    bool auto_route, strict_route;
+    bool ipv6;             /* false: IPv6 is rejected in strict mode */
+    bool dns_redirect;     /* redirect port 53 of the others to our sockets */
+    uint32_t table, rule_prio;
+    uint32_t n_include, n_exclude;
+    struct cidr *include, *exclude; /* borrowed during the call; at most PLAT_MAX_ROUTES each */
+};
+
+/* What came of it. Descriptors belong to the caller; -1 when absent. */
+struct plat_tun_got {
+    char device[16];
+    int tun_fd;
+    bool vnet_hdr, csum, tso, uso;
+    int dns_udp[2], dns_tcp[2]; /* 127.0.0.1 and ::1, bound to one port, owned by the worker's uid */
+    uint16_t dns_port;
+    bool dns_redirect;          /* it is in force */
+    uint32_t table, rule_prio;  /* what was free in the end */
+};
+
+struct plat_worker {
+    struct io io; /* private */
+    void (*on_reload)(struct plat_worker *w, int profile_fd); /* SIGHUP: the profile again; fd is handed over */
+    void (*on_stop)(struct plat_worker *w);                   /* end in order now; also when the supervisor is gone */
+    void *owner;
+};
+
+/* First thing in the worker's main, before any thread or socket: drops groups, user id and capabilities, sets no_new_privs, PDEATHSIG and
+ * not-dumpable. Takes fd 3. 0, or -err (then the worker must exit with status 4 when -EPERM). */
+int plat_worker_init(struct plat_worker *w);
+/* Sends the parameters and waits (at most 10 s) for the answer; before the loop runs. 0; or -err, reason in why (static or in the struct). */
+int plat_worker_tun(struct plat_worker *w, const struct plat_tun *want, struct plat_tun_got *got, char why[256]);
+/* Traffic is carried from here on: the supervisor puts the default routes in and prints "ready". Waits for the confirmation; 0 or -err. */
+int plat_worker_ready(struct plat_worker *w, char why[256]);
+/* Watches the message socket on the loop from now on. */
+int plat_worker_watch(struct plat_worker *w, struct loop *l);
+
+/* ---- TUN device I/O (used by tun2socks) is plain read(2)/writev(2) on tun_fd ---- */
+
+/* Raises RLIMIT_NOFILE to its hard limit; returns the limit now in force. */
+uint64_t plat_raise_nofile(void);
+/* Resident memory of this process in bytes, 0 when unknown. */
+uint64_t plat_rss(void);
+
+#endif

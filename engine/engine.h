@@ -1,0 +1,120 @@
+/*
+ * engine.h - the story of a flow: name, match, dial, relay
+ *
+ * A policy is everything a profile says about where flows go (outbounds, rules), built and checked without touching anything: `check` and
+ * `explain` stop there. An engine carries traffic with a policy, and swaps it for another while flows live on.
+ */
+#ifndef ENGINE_ENGINE_H
+#define ENGINE_ENGINE_H
+
+#include "configs/config.h"
+#include "core/flow.h"
+#include "core/loop.h"
+#include "outbound/outbound.h"
+#include "platform/platform.h"
+#include "rules/rules.h"
+#include "tun2socks/tun2socks.h"
+
+/* ---- policy ---- */
+
+struct policy {
+    struct profile *profile;
+    struct out_set *outs;
+    struct ruleset *rules;
+    unsigned refs;
+};
+
+/* Loads and judges a profile: every problem is in d. Returns a policy even with warnings; NULL when there are errors. env may be NULL for check and
+ * explain (nothing can be dialled then). policy_put() releases. */
+struct policy *policy_load(const char *bytes, size_t len, const struct out_env *env, struct diag *d);
+void policy_put(struct policy *p);
+
+enum explain_action { EXPLAIN_PROXY, EXPLAIN_DIRECT, EXPLAIN_REJECT, EXPLAIN_REJECT_DROP, EXPLAIN_NONE };
+
+/* What would happen to a flow. Facts in, answer out; pointers borrowed from the policy. */
+struct explain {
+    struct flow_meta meta;      /* in */
+    enum mode mode;             /* in */
+    struct addr answer[LOOKUP_MAX]; /* in: what a look-up of the name would give */
+    int n_answer;               /* in: 0 = the look-up fails */
+    bool may_ask;               /* in: stop with EXPLAIN_NEED_IP semantics: see asks */
+    bool asks;                  /* out: only with may_ask: an address is needed; fill answer, clear may_ask, call again */
+    const struct rule *rule;    /* out: NULL = no rule (mode, or nothing matched) */
+    struct outbound *chain[OUT_CHAIN_MAX];
+    int n_chain;
+    enum explain_action action;
+    bool needed_ip, resolved;   /* out: a rule wanted the address; it was used */
+    const char *note;           /* out: static text or NULL */
+};
+void policy_explain(struct policy *p, struct explain *x);
+
+/* ---- engine ---- */
+
+struct engine;
+
+struct eng_opts {
+    struct loop *loop;
+    struct plat_worker *worker;  /* already past plat_worker_init */
+    const char *profile_name;    /* for messages */
+    const char *state_dir;
+    const char *version;
+};
+
+/* Loads the profile, asks the supervisor for the TUN, starts stack, resolver and DNS service. Returns 0 and *out, or -err with everything printed on
+ * stderr. Traffic flows after plat_worker_ready(). */
+int eng_new(const struct eng_opts *o, const char *profile, size_t len, struct engine **out);
+void eng_free(struct engine *e);
+/* Parses and checks everything first, then swaps; flows live on. -EINVAL: the old one keeps running, d says why. */
+int eng_reload(struct engine *e, const char *profile, size_t len, struct diag *d);
+
+struct loop *eng_loop(struct engine *e);
+struct policy *eng_policy(struct engine *e);      /* borrowed until the next reload */
+const struct profile *eng_profile(struct engine *e);
+enum mode eng_mode(const struct engine *e);
+void eng_set_mode(struct engine *e, enum mode m); /* new flows at once */
+/* Chooses in a select group and remembers it (state file) when profile.store-selected. As out_select(). */
+int eng_select(struct engine *e, struct outbound *group, const char *member);
+
+struct eng_status {
+    uint64_t uptime_ms, up_total, down_total; /* bytes of application payload */
+    uint64_t up_rate, down_rate;              /* bytes in the last full second */
+    struct plat_tun_got tun;
+    const char *profile_name;
+    char dns_listen[ENDPOINT_STRLEN];
+    uint32_t fake_used, fake_size;
+    uint32_t n_flows;
+    struct stack_stats stack;
+    bool ping_direct;                         /* true echo replies are possible */
+    int supervisor_pid;
+};
+void eng_status(struct engine *e, struct eng_status *st);
+/* Warnings of the loaded profile (what was skipped), borrowed until the next reload. */
+const struct diag *eng_diag(struct engine *e);
+
+/* One live (or just closed) flow as others see it; pointers live until the next turn of the loop. */
+struct conn_view {
+    uint64_t id;               /* never reused */
+    uint8_t uuid[16];
+    struct flow_meta meta;
+    uint64_t up, down;
+    int64_t start_unix_ms;
+    uint64_t age_ms;
+    const char *rule_type;     /* profile spelling, "" when none */
+    const char *rule_api;      /* API spelling */
+    const char *rule_payload;
+    const char *chain[OUT_CHAIN_MAX]; /* outermost group first, leaf last */
+    int n_chain;
+    const char *dns_mode;      /* "fake-ip", "normal" */
+    struct endpoint remote;    /* address really dialled, if known */
+    const char *state;         /* "name", "match", "dial", "relay", "closing" */
+};
+/* Calls fn for every live flow; closed ones (newest 256) when closed is set. */
+void eng_each_flow(struct engine *e, bool closed, void (*fn)(void *arg, const struct conn_view *v), void *arg);
+/* Ends a flow by UUID (16 bytes), or all when uuid is NULL; number ended. */
+unsigned eng_kill(struct engine *e, const uint8_t *uuid);
+
+/* Explains with the engine's own mode and, unless the answer is given, its own resolver: done() is called once. */
+struct eng_explain { struct explain x; struct lookup lookup; struct engine *e; void (*done)(struct eng_explain *q); };
+void eng_explain(struct engine *e, struct eng_explain *q);
+
+#endif

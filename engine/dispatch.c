@@ -1,0 +1,234 @@
+/*
+ * dispatch.c - the story of a TCP flow
+ *
+ *   tcp_sink()      a held SYN became a stream; DNS is answered here, fake addresses get their name back
+ *   match()         mode and rules; waits for an address only if a rule asks
+ *   act()           reject, drop, or dial. DIRECT stays held until the upstream answered, so refused is refused;
+ *                   a proxied flow is accepted at once, so that its first bytes ride with the proxy's header
+ *   on_dialled()    relay until both ends are done
+ *   finish()        one line in the log; freed at the end of the turn
+ *
+ * A tcp_flow owns its local stream, its dial or its remote stream.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/pool.h"
+#include "engine/private.h"
+
+struct tcp_flow {
+    struct flow f;
+    struct stream *local, *remote;
+    struct rule_pos pos;
+    bool looking; /* lookup runs */
+    union {       /* one after the other */
+        struct lookup lookup;
+        struct dial dial;
+        struct relay relay;
+    };
+    struct job reap;
+};
+
+static void match(struct tcp_flow *t);
+
+static void reap(struct job *j)
+{
+    struct tcp_flow *t = container_of(j, struct tcp_flow, reap);
+
+    flow_fini(&t->f);
+    free(t);
+}
+
+/* Ends the flow, whatever it was doing. */
+static void finish(struct tcp_flow *t, int err)
+{
+    struct engine *e = t->f.eng;
+
+    if (t->f.state == FLOW_CLOSING)
+        return;
+    if (t->looking)
+        e->env.resolver->cancel(e->env.resolver, &t->lookup);
+    if (t->f.state == FLOW_DIAL)
+        out_cancel(flow_leaf(&t->f), &t->dial);
+    if (t->f.state == FLOW_RELAY) {
+        relay_stop(&t->relay);
+        out_note_end(flow_leaf(&t->f), t->f.up, t->f.down);
+    }
+    if (t->local) {
+        if (t->f.state == FLOW_RELAY)
+            stream_close(t->local, err);
+        else
+            stream_refuse(t->local, err ? err : -ERR_CLOSED);
+    }
+    if (t->remote)
+        stream_close(t->remote, err);
+    t->f.err = err;
+    e->n_tcp--;
+    flow_set_state(&t->f, FLOW_CLOSING);
+    loop_defer(e->loop, &t->reap);
+}
+
+static void kill_flow(struct flow *f, int err)
+{
+    finish(container_of(f, struct tcp_flow, f), err);
+}
+
+/* The application gave up before we were through. */
+static void on_local_early(struct stream *s, unsigned what)
+{
+    if (what & STREAM_FAILED)
+        finish(s->owner, -ECONNRESET);
+}
+
+static void on_relay_done(struct relay *r, int err)
+{
+    finish(container_of(r, struct tcp_flow, relay), err);
+}
+
+static void on_progress(struct relay *r, unsigned up, unsigned down)
+{
+    struct tcp_flow *t = container_of(r, struct tcp_flow, relay);
+
+    eng_count(t->f.eng, &t->f, up, down);
+}
+
+static void on_dialled(struct dial *d, struct stream *s, int err)
+{
+    struct tcp_flow *t = container_of(d, struct tcp_flow, dial);
+
+    if (err) {
+        t->f.state = FLOW_MATCH; /* nothing left to cancel */
+        finish(t, err);
+        return;
+    }
+    t->remote = s;
+    if ((err = stream_accept(t->local))) {
+        t->f.state = FLOW_MATCH;
+        finish(t, err);
+        return;
+    }
+    flow_set_state(&t->f, FLOW_RELAY);
+    memset(&t->relay, 0, sizeof(t->relay));
+    t->relay.progress = on_progress;
+    relay_start(&t->relay, t->f.eng->loop, t->local, t->remote, on_relay_done);
+}
+
+static void dial(struct tcp_flow *t)
+{
+    struct resolver *res = t->f.eng->env.resolver;
+    struct outbound *leaf = flow_leaf(&t->f);
+    int r;
+
+    memset(&t->dial, 0, sizeof(t->dial));
+    t->dial.to = t->f.meta.dst;
+    if (t->dial.to.host && res->known && res->known(res, t->dial.to.host, &t->dial.to.at.ip))
+        t->dial.to.host = NULL; /* a hosts entry replaces the name, through a proxy too */
+    t->dial.meta = &t->f.meta;
+    t->dial.done = on_dialled;
+    flow_set_state(&t->f, FLOW_DIAL);
+    if ((r = out_dial(leaf, &t->dial)) < 0) {
+        t->f.state = FLOW_MATCH;
+        finish(t, r);
+    }
+}
+
+static void act(struct tcp_flow *t, const struct verdict *v)
+{
+    int r;
+
+    flow_set_verdict(&t->f, v);
+    switch (v->action) {
+    case OUT_REJECT: finish(t, -ERR_RULE); return;
+    case OUT_REJECT_DROP: finish(t, -ERR_DROP); return;
+    case OUT_DIRECT: dial(t); return;
+    case OUT_PROXY: break;
+    case OUT_GROUP: finish(t, -ERR_UNSUPPORTED); return;
+    }
+    if ((r = stream_accept(t->local)) < 0) {
+        finish(t, r);
+        return;
+    }
+    dial(t);
+}
+
+static void on_address(struct lookup *l, int err)
+{
+    struct tcp_flow *t = container_of(l, struct tcp_flow, lookup);
+
+    t->looking = false;
+    if (err || !l->n)
+        t->pos.ip_failed = true;
+    else
+        t->f.meta.dst.at.ip = l->addr[0];
+    match(t);
+}
+
+static void ask_address(struct tcp_flow *t)
+{
+    struct resolver *res = t->f.eng->env.resolver;
+
+    memset(&t->lookup, 0, sizeof(t->lookup));
+    t->lookup.host = t->f.meta.dst.host;
+    t->lookup.why = LOOKUP_RULES;
+    t->lookup.done = on_address;
+    t->looking = res->lookup(res, &t->lookup) == 0;
+    if (!t->looking) {
+        t->pos.ip_failed = true;
+        match(t);
+    }
+}
+
+static void match(struct tcp_flow *t)
+{
+    struct verdict v;
+
+    if (policy_decide(t->f.pol, t->f.eng->mode, &t->f.meta, &t->pos, &v) == -EAGAIN)
+        ask_address(t);
+    else
+        act(t, &v);
+}
+
+static struct tcp_flow *tcp_flow_new(struct engine *e, struct stream *local, const struct flow_meta *m)
+{
+    struct tcp_flow *t;
+
+    if (e->n_tcp + e->udp.n_sessions >= e->max_flows || !(t = calloc(1, sizeof(*t))))
+        return NULL;
+    if (flow_init(&t->f, e, m) < 0) {
+        free(t);
+        return NULL;
+    }
+    e->n_tcp++;
+    t->f.kill = kill_flow;
+    t->reap.cb = reap;
+    t->local = local;
+    local->on_ready = on_local_early;
+    local->owner = t;
+    return t;
+}
+
+void tcp_sink(struct flow_sink *sk, struct stream *local, const struct flow_meta *m)
+{
+    struct engine *e = container_of(sk, struct engine, sink);
+    struct flow_meta meta = *m;
+    struct tcp_flow *t;
+
+    if (is_hijacked(e, &meta.orig)) {
+        if (stream_accept(local) < 0)
+            stream_close(local, -ECONNRESET);
+        else
+            dns_serve_stream(e->dns, local);
+        return;
+    }
+    if (cidr_contains(&e->own4, &meta.orig.ip) || cidr_contains(&e->own6, &meta.orig.ip) || name_of(e, &meta) < 0) {
+        stream_refuse(local, -ECONNREFUSED);
+        return;
+    }
+    if (!(t = tcp_flow_new(e, local, &meta))) {
+        stream_refuse(local, -ECONNREFUSED);
+        return;
+    }
+    flow_set_state(&t->f, FLOW_MATCH);
+    match(t);
+}

@@ -1,0 +1,394 @@
+/*
+ * engine.c - builds what carries traffic, and swaps the policy while it runs
+ *
+ * Start: profile -> policy; resolver; TUN parameters to the supervisor, descriptors back; stack; DNS service. Everything that can fail
+ * for reasons of the user (the profile) fails before anything is asked of the system.
+ * Reload: the new policy is built and checked beside the old one, then one pointer is swapped; old flows keep a reference to theirs.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "engine/private.h"
+
+#define FDS_RESERVED 512 /* for everything that is not a flow */
+#define FLOWS_MAX 65536u
+
+static struct cidr network_of(struct cidr c)
+{
+    char text[ADDR_STRLEN + 4], addr[ADDR_STRLEN];
+
+    if (!c.ip.ver)
+        return c;
+    snprintf(text, sizeof(text), "%s/%u", addr_str(&c.ip, addr), c.len);
+    cidr_parse(text, &c); /* clears the host bits */
+    return c;
+}
+
+/* "any:53", "tcp://1.1.1.1:53", "0.0.0.0:53": an entry without a concrete address catches every destination on port 53. */
+static bool parse_hijack(const char *s, struct endpoint *out)
+{
+    const char *scheme = strstr(s, "://");
+    char host[HOST_MAX + 1];
+
+    *out = (struct endpoint){ .port = 53 };
+    if (hostport_split(scheme ? scheme + 3 : s, host, &out->port) < 0)
+        return false;
+    if (!strcmp(host, "any"))
+        return true;
+    if (addr_parse(host, &out->ip) < 0)
+        return false;
+    if (addr_is_unspecified(&out->ip))
+        out->ip = (struct addr){ 0 };
+    return true;
+}
+
+static int set_hijack(struct engine *e, const struct profile *p)
+{
+    struct endpoint *list = calloc(p->tun.dns_hijack.n + 1, sizeof(*list));
+    uint32_t n = 0;
+
+    if (!list)
+        return -ENOMEM;
+    for (uint32_t i = 0; i < p->tun.dns_hijack.n; i++) {
+        if (parse_hijack(p->tun.dns_hijack.v[i], &list[n]))
+            n++;
+        else
+            log_warn(LOG_CFG, "tun.dns-hijack: \"%s\" is not host:port; the entry is skipped", p->tun.dns_hijack.v[i]);
+    }
+    free(e->hijack);
+    e->hijack = list;
+    e->n_hijack = n;
+    return 0;
+}
+
+static int ask_tun(struct engine *e)
+{
+    const struct profile *p = e->pol->profile;
+    struct plat_tun want = {
+        .mtu = (uint32_t)p->tun.mtu,
+        .addr4 = p->tun.inet4,
+        .addr6 = p->tun.inet6,
+        .fake4 = p->dns.fake4,
+        .fake6 = p->dns.fake6,
+        .auto_route = p->tun.auto_route,
+        .strict_route = p->tun.strict_route,
+        .ipv6 = p->ipv6,
+        .dns_redirect = p->dns.enable,
+        .table = (uint32_t)p->tun.table_index,
+        .rule_prio = (uint32_t)p->tun.rule_index,
+        .n_include = p->tun.route_address.n,
+        .include = p->tun.route_address.v,
+        .n_exclude = p->tun.route_exclude.n,
+        .exclude = p->tun.route_exclude.v,
+    };
+    char why[256] = "";
+    int r;
+
+    if (want.n_include > PLAT_MAX_ROUTES || want.n_exclude > PLAT_MAX_ROUTES) {
+        log_err(LOG_TUN, "tun: at most %d route addresses and as many excluded ones", PLAT_MAX_ROUTES);
+        return -EINVAL;
+    }
+    if (p->tun.device)
+        snprintf(want.device, sizeof(want.device), "%s", p->tun.device);
+    if ((r = plat_worker_tun(e->worker, &want, &e->tun, why)) < 0)
+        log_err(LOG_TUN, "%s", *why ? why : err_str(r));
+    return r;
+}
+
+static int start_stack(struct engine *e)
+{
+    const struct profile *p = e->pol->profile;
+    struct stack_opts so = {
+        .loop = e->loop,
+        .tun_fd = e->tun.tun_fd,
+        .mtu = (uint32_t)p->tun.mtu,
+        .vnet_hdr = e->tun.vnet_hdr,
+        .csum = e->tun.csum,
+        .tso = e->tun.tso,
+        .uso = e->tun.uso,
+        .own4 = p->tun.inet4,
+        .own6 = p->tun.inet6,
+        .sink = &e->sink,
+        .max_flows = e->max_flows,
+    };
+
+    e->own4 = network_of(p->tun.inet4);
+    e->own6 = network_of(p->tun.inet6);
+    return stack_new(&so, &e->stack);
+}
+
+static int serve_dns(struct engine *e)
+{
+    int udp[2], tcp[2], nu = 0, nt = 0;
+
+    if (!e->pol->profile->dns.enable)
+        return 0;
+    for (int i = 0; i < 2; i++) {
+        if (e->tun.dns_udp[i] >= 0)
+            udp[nu++] = e->tun.dns_udp[i];
+        if (e->tun.dns_tcp[i] >= 0)
+            tcp[nt++] = e->tun.dns_tcp[i];
+    }
+    if (e->pol->profile->dns.listen)
+        dns_serve_listen(e->dns, e->pol->profile->dns.listen);
+    return dns_serve_fds(e->dns, udp, nu, tcp, nt);
+}
+
+static void bound_flows(struct engine *e)
+{
+    uint64_t fds = plat_raise_nofile();
+
+    e->max_flows = FLOWS_MAX;
+    if (fds < FLOWS_MAX + FDS_RESERVED)
+        e->max_flows = fds > 2 * FDS_RESERVED ? (uint32_t)fds - FDS_RESERVED : (uint32_t)fds / 2;
+}
+
+/* Loads and reports; the bytes are kept for the diagnostics. */
+static struct policy *load(struct engine *e, const char *bytes, size_t len, struct diag *d, char **src)
+{
+    struct policy *p;
+
+    *src = malloc(len ? len : 1);
+    if (*src && len)
+        memcpy(*src, bytes, len);
+    diag_init(d, e->profile_name, *src, *src ? len : 0, false);
+    p = policy_load(bytes, len, &e->env, d);
+    diag_sort(d);
+    return p;
+}
+
+static int start(struct engine *e, const char *profile, size_t len)
+{
+    struct dns_opts dopt;
+    int r;
+
+    if (!(e->pol = load(e, profile, len, &e->diag, &e->src))) {
+        diag_print(&e->diag, stderr, isatty(2));
+        return -EINVAL;
+    }
+    e->mode = e->pol->profile->mode;
+    log_threshold = e->pol->profile->log_level;
+    e->env.ipv6 = e->pol->profile->ipv6;
+    dopt = (struct dns_opts){ .loop = e->loop, .profile = e->pol->profile, .state_dir = e->state_dir };
+    r = dns_new(&dopt, &e->dns, &e->diag);
+    diag_sort(&e->diag);
+    diag_print(&e->diag, stderr, isatty(2));
+    if (r < 0)
+        return r;
+    e->env.resolver = dns_resolver(e->dns);
+    selected_load(e);
+    bound_flows(e);
+    if ((r = set_hijack(e, e->pol->profile)) < 0 || (r = udp_init(e)) < 0 || (r = ask_tun(e)) < 0 || (r = start_stack(e)) < 0)
+        return r;
+    return serve_dns(e);
+}
+
+int eng_new(const struct eng_opts *o, const char *profile, size_t len, struct engine **out)
+{
+    struct engine *e = calloc(1, sizeof(*e));
+    int r;
+
+    if (!e)
+        return -ENOMEM;
+    e->loop = o->loop;
+    e->worker = o->worker;
+    e->profile_name = o->profile_name;
+    e->state_dir = o->state_dir;
+    e->version = o->version;
+    e->env.loop = o->loop;
+    e->born_ms = loop_now(o->loop);
+    e->sink = (struct flow_sink){ tcp_sink, udp_sink, ping_sink };
+    e->tun = (struct plat_tun_got){ .tun_fd = -1, .dns_udp = { -1, -1 }, .dns_tcp = { -1, -1 } };
+    conns_init(e);
+    ping_init(e);
+    if ((r = start(e, profile, len)) < 0) {
+        eng_free(e);
+        return r;
+    }
+    *out = e;
+    return 0;
+}
+
+static void close_fd(int *fd)
+{
+    if (*fd >= 0)
+        close(*fd);
+    *fd = -1;
+}
+
+void eng_free(struct engine *e)
+{
+    if (!e)
+        return;
+    eng_kill(e, NULL);
+    ping_fini(e);
+    loop_turn(e->loop, 0); /* the killed are freed at the end of a turn */
+    if (e->stack)
+        stack_free(e->stack);
+    if (e->dns)
+        dns_free(e->dns);
+    loop_turn(e->loop, 0);
+    udp_fini(e);
+    conns_fini(e);
+    policy_put(e->pol);
+    close_fd(&e->tun.tun_fd);
+    for (int i = 0; i < 2; i++) {
+        close_fd(&e->tun.dns_udp[i]);
+        close_fd(&e->tun.dns_tcp[i]);
+    }
+    diag_fini(&e->diag);
+    free(e->src);
+    free(e->hijack);
+    free(e);
+}
+
+/* What a running TUN cannot change: said, and the rest of the new profile is used. */
+static void tell_restart(struct engine *e, const struct profile *was, const struct profile *now)
+{
+    if (was->tun.mtu != now->tun.mtu || was->tun.auto_route != now->tun.auto_route || was->tun.strict_route != now->tun.strict_route ||
+        was->tun.route_exclude.n != now->tun.route_exclude.n || was->tun.route_address.n != now->tun.route_address.n ||
+        !addr_eq(&was->tun.inet4.ip, &now->tun.inet4.ip) || !addr_eq(&was->tun.inet6.ip, &now->tun.inet6.ip))
+        log_warn(LOG_TUN, "keys of the tun section changed: they take effect at the next start");
+}
+
+int eng_reload(struct engine *e, const char *profile, size_t len, struct diag *d)
+{
+    struct policy *p, *old = e->pol;
+    struct diag mine;
+    char *src;
+    int r;
+
+    p = load(e, profile, len, &mine, &src);
+    if (p && (r = dns_reconfigure(e->dns, p->profile, &mine)) < 0) {
+        diag_err(&mine, 0, 0, "dns", "bad-value", "the resolver could not be set up: %s", err_str(r));
+        policy_put(p);
+        p = NULL;
+    }
+    if (!p) {
+        *d = mine; /* the caller prints and frees; its source lines die with src */
+        d->src = NULL;
+        d->src_len = 0;
+        free(src);
+        return -EINVAL;
+    }
+    tell_restart(e, old->profile, p->profile);
+    e->pol = p;
+    e->env.ipv6 = p->profile->ipv6;
+    log_threshold = p->profile->log_level;
+    set_hijack(e, p->profile);
+    selected_load(e);
+    diag_fini(&e->diag);
+    free(e->src);
+    e->diag = mine;
+    e->src = src;
+    conns_fini(e); /* closed flows would keep the old profile alive */
+    policy_put(old);
+    return 0;
+}
+
+struct loop *eng_loop(struct engine *e)
+{
+    return e->loop;
+}
+
+struct policy *eng_policy(struct engine *e)
+{
+    return e->pol;
+}
+
+const struct profile *eng_profile(struct engine *e)
+{
+    return e->pol->profile;
+}
+
+enum mode eng_mode(const struct engine *e)
+{
+    return e->mode;
+}
+
+void eng_set_mode(struct engine *e, enum mode m)
+{
+    if (m == e->mode)
+        return;
+    log_info(LOG_MAIN, "mode %s", mode_names[m]);
+    e->mode = m;
+}
+
+int eng_select(struct engine *e, struct outbound *group, const char *member)
+{
+    int r = out_select(group, member);
+
+    if (r == 0)
+        selected_save(e, group->name, member);
+    return r;
+}
+
+const struct diag *eng_diag(struct engine *e)
+{
+    return &e->diag;
+}
+
+static void rates(const struct engine *e, uint64_t *up, uint64_t *down)
+{
+    uint64_t sec = loop_now(e->loop) / 1000;
+
+    *up = *down = 0;
+    if (sec == e->rate.sec) {
+        *up = e->rate.last_up;
+        *down = e->rate.last_down;
+    } else if (sec == e->rate.sec + 1) {
+        *up = e->rate.now_up;
+        *down = e->rate.now_down;
+    }
+}
+
+void eng_status(struct engine *e, struct eng_status *st)
+{
+    memset(st, 0, sizeof(*st));
+    st->uptime_ms = loop_now(e->loop) - e->born_ms;
+    st->up_total = e->up_total;
+    st->down_total = e->down_total;
+    rates(e, &st->up_rate, &st->down_rate);
+    st->tun = e->tun;
+    st->profile_name = e->profile_name;
+    if (e->pol->profile->dns.enable && e->tun.dns_port)
+        snprintf(st->dns_listen, sizeof(st->dns_listen), "127.0.0.1:%u", e->tun.dns_port);
+    dns_fake_usage(e->dns, &st->fake_used, &st->fake_size);
+    st->n_flows = e->n_flows;
+    stack_stats(e->stack, &st->stack);
+    st->ping_direct = e->ping.possible;
+    st->supervisor_pid = getppid();
+}
+
+static void on_answer(struct lookup *l, int err)
+{
+    struct eng_explain *q = container_of(l, struct eng_explain, lookup);
+
+    q->x.n_answer = err ? 0 : l->n;
+    memcpy(q->x.answer, l->addr, sizeof(q->x.answer));
+    q->x.may_ask = false;
+    policy_explain(q->e->pol, &q->x);
+    q->done(q);
+}
+
+void eng_explain(struct engine *e, struct eng_explain *q)
+{
+    struct resolver *res = e->env.resolver;
+
+    q->e = e;
+    q->x.mode = e->mode;
+    if (q->x.meta.dst.host && !addr_is_set(&q->x.meta.dst.at.ip) && res->known)
+        res->known(res, q->x.meta.dst.host, &q->x.meta.dst.at.ip);
+    policy_explain(e->pol, &q->x);
+    if (q->x.asks) {
+        q->lookup = (struct lookup){ .host = q->x.meta.dst.host, .why = LOOKUP_RULES, .done = on_answer };
+        if (res->lookup(res, &q->lookup) == 0)
+            return;
+        q->x.may_ask = false;
+        policy_explain(e->pol, &q->x);
+    }
+    q->done(q);
+}

@@ -1,0 +1,141 @@
+/*
+ * private.h - what the files of engine/ share
+ *
+ *   flow        the record of one flow, TCP or UDP: who, where to, which rule, which way, how much (flow.c)
+ *   tcp_flow    a flow with two streams and a relay (dispatch.c)
+ *   udp_pair    a flow made of datagrams from one source to one destination (udp.c)
+ *   verdict     the answer of the rules (policy.c)
+ */
+#ifndef ENGINE_PRIVATE_H
+#define ENGINE_PRIVATE_H
+
+#include "core/list.h"
+#include "core/map.h"
+#include "core/relay.h"
+#include "dns/dns.h"
+#include "engine/engine.h"
+
+/* ---- verdict ---- */
+
+struct verdict {
+    struct rule *rule; /* NULL: the mode decided, or nothing matched */
+    struct outbound *chain[OUT_CHAIN_MAX];
+    int n_chain; /* 0: a rule with an unknown target, to be rejected */
+    enum out_action action;
+};
+
+/* Decides by mode and rules. 0, or -EAGAIN when the address of m's name is needed first (set m->dst.at.ip or pos->ip_failed, call again). */
+int policy_decide(struct policy *p, enum mode mode, const struct flow_meta *m, struct rule_pos *pos, struct verdict *v);
+struct policy *policy_get(struct policy *p);
+
+/* ---- flow ---- */
+
+enum flow_state {
+    FLOW_NAME,    /* finding out which name is behind the address */
+    FLOW_MATCH,   /* waiting for the rules, perhaps for an address they asked for */
+    FLOW_DIAL,    /* an outbound is connecting */
+    FLOW_RELAY,   /* both ends live */
+    FLOW_CLOSING, /* ends are shut; freed at the end of this turn */
+    FLOW_N_STATES
+};
+
+struct flow {
+    struct list_head node; /* engine.flows, oldest first */
+    struct engine *eng;
+    struct policy *pol; /* a reference: rule and chain live in it */
+    uint64_t id;
+    uint8_t state; /* changed only by flow_set_state() */
+    uint8_t n_chain;
+    bool pinned; /* meta.orig is a fake address that we keep from being reused */
+    int err;     /* why it ended; 0 = in order */
+    struct flow_meta meta;
+    char *host; /* owns; what meta.dst.host points to */
+    struct rule *rule;
+    struct outbound *chain[OUT_CHAIN_MAX];
+    uint64_t up, down, born_ms;
+    int64_t born_unix_ms;
+    void (*kill)(struct flow *f, int err);
+};
+
+/* Fills a new record and links it; copies the name. 0 or -ENOMEM. */
+int flow_init(struct flow *f, struct engine *e, const struct flow_meta *m);
+/* Unlinks and releases all it holds; logs the flow's line and keeps it among the closed ones when it ever was matched. */
+void flow_fini(struct flow *f);
+void flow_set_state(struct flow *f, enum flow_state s);
+/* Takes over what the rules said; counts the hit. */
+void flow_set_verdict(struct flow *f, const struct verdict *v);
+static inline struct outbound *flow_leaf(const struct flow *f)
+{
+    return f->n_chain ? f->chain[f->n_chain - 1] : NULL;
+}
+
+/* Finds the name behind m's destination: fake addresses become names. 0, or -ERR_NAME when a fake address has no name. The name
+ * lives until the next turn. */
+int name_of(struct engine *e, struct flow_meta *m);
+bool is_hijacked(const struct engine *e, const struct endpoint *dst);
+
+/* ---- engine ---- */
+
+#define CLOSED_MAX 256
+
+struct rate {
+    uint64_t sec;        /* the second being filled (ms / 1000) */
+    uint64_t now_up, now_down, last_up, last_down;
+};
+
+struct udp_table {
+    struct map pairs, sessions;
+    uint32_t n_pairs, n_sessions;
+};
+
+struct ping_table {
+    struct list_head all;
+    uint32_t n;
+    bool possible;
+};
+
+struct engine {
+    struct loop *loop;
+    struct plat_worker *worker;
+    const char *profile_name, *state_dir, *version;
+    struct policy *pol;
+    struct diag diag;
+    char *src; /* bytes the diag points into */
+    enum mode mode;
+    struct out_env env;
+    struct dns *dns;
+    struct stack *stack;
+    struct flow_sink sink;
+    struct plat_tun_got tun;
+    struct cidr own4, own6;
+    uint32_t n_hijack;
+    struct endpoint *hijack; /* ip.ver 0 = any destination on port 53 */
+
+    struct list_head flows;
+    uint32_t n_flows, max_flows, n_tcp;
+    uint64_t next_id, born_ms, up_total, down_total;
+    uint8_t uuid_key[8];
+    struct flow *closed[CLOSED_MAX]; /* ring of kept records */
+    uint32_t closed_at;
+    struct rate rate;
+    struct udp_table udp;
+    struct ping_table ping;
+};
+
+void eng_count(struct engine *e, struct flow *f, uint64_t up, uint64_t down);
+void conns_init(struct engine *e);
+void conns_fini(struct engine *e);
+void conns_keep(struct engine *e, struct flow *f);
+
+void tcp_sink(struct flow_sink *sk, struct stream *local, const struct flow_meta *m);
+void udp_sink(struct flow_sink *sk, const struct flow_meta *m, const void *buf, size_t len);
+bool ping_sink(struct flow_sink *sk, const struct addr *src, const struct addr *dst, const void *icmp, size_t len);
+int udp_init(struct engine *e);
+void udp_fini(struct engine *e);
+void ping_init(struct engine *e);
+void ping_fini(struct engine *e);
+
+void selected_load(struct engine *e);
+void selected_save(struct engine *e, const char *group, const char *member);
+
+#endif

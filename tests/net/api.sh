@@ -1,0 +1,96 @@
+#!/bin/bash
+# The control API as dashboards use it, on the Unix socket and on external-controller with a secret; closed to web pages.
+. "$(dirname "$0")/lib.sh"
+need_world curl jq python3 dnsmasq
+world_up
+background "$ORG" python3 "$PWD/tests/net/peer.py" serve 9000
+origin_dns direct.test=3
+cat >"$DIR/p.yaml" <<'EOF'
+external-controller: 127.0.0.1:9090
+secret: a-long-enough-secret
+dns: { nameserver: [10.78.0.2] }
+proxies:
+  - { name: "节点/1", type: socks5, server: 10.77.0.1, port: 1080 }
+  - { name: two, type: ss, server: 10.77.0.1, port: 8388, cipher: aes-128-gcm, password: top-secret-password }
+proxy-groups: [ { name: Proxy, type: select, proxies: [two, "节点/1", DIRECT] } ]
+rules: [ "DOMAIN,x.test,Proxy", "MATCH,DIRECT" ]
+EOF
+shunt_start "$DIR/p.yaml"
+URL=http://127.0.0.1:9090
+auth="Authorization: Bearer a-long-enough-secret"
+api() { in_app curl -sS --max-time 5 -H "$auth" "$@"; }
+code() { in_app curl -s -o /dev/null --max-time 5 -w '%{http_code}' "$@"; }
+is() { step "$1"; shift; "$@" || fail "got: $(cat "$DIR/got" 2>/dev/null)"; ok; }
+json() { api "$URL$1" >"$DIR/got" && jq -e "$2" "$DIR/got" >/dev/null; }
+gives() { local want=$1; shift; code "$@" >"$DIR/got"; [ "$(cat "$DIR/got")" = "$want" ]; }
+
+is "/version has meta" json /version '.meta == true and (.version | length > 0)'
+is "/configs has mode and tun" json /configs '.mode == "rule" and .tun.enable == true and (.tun.device | length > 0)'
+is "/proxies has built-ins, nodes, groups, GLOBAL" json /proxies '.proxies | .DIRECT.type == "Direct" and .two.type == "Shadowsocks" and .Proxy.type == "Selector" and .Proxy.now == "two" and (.GLOBAL.all | index("Proxy"))'
+is "names in paths are percent-encoded" json "/proxies/%E8%8A%82%E7%82%B9%2F1" '.type == "Socks5"'
+is "/rules in order" json /rules '[.rules[].type] == ["Domain", "Match"]'
+is "/providers are there" json /providers/proxies '.providers | type == "object"'
+is "no password anywhere" bash -c "! ip netns exec $APP curl -sS -H '$auth' $URL/proxies $URL/configs $URL/proxies/two | grep -q top-secret"
+is "PUT /proxies/GROUP chooses (204)" gives 204 -H "$auth" -X PUT -H 'Content-Type: application/json' -d '{"name":"DIRECT"}' $URL/proxies/Proxy
+is "... and it is so" json /proxies/Proxy '.now == "DIRECT"'
+is "... an unknown member is 400" gives 400 -H "$auth" -X PUT -H 'Content-Type: application/json' -d '{"name":"nobody"}' $URL/proxies/Proxy
+is "... an unknown group is 404" gives 404 -H "$auth" -X PUT -H 'Content-Type: application/json' -d '{"name":"DIRECT"}' $URL/proxies/Nobody
+is "PATCH /configs switches the mode (204)" gives 204 -H "$auth" -X PATCH -d '{"mode":"direct"}' $URL/configs
+is "... the command line sees it" test "$(ctl mode)" = direct
+is "... a bad word is 400" gives 400 -H "$auth" -X PATCH -d '{"mode":"sideways"}' $URL/configs
+is "... broken JSON is 400" gives 400 -H "$auth" -X PATCH -d '{"mode":' $URL/configs
+ctl mode rule >/dev/null
+step "/connections shows a live flow; DELETE ends it"
+in_app python3 - <<'EOF' &
+import socket, time
+s = socket.create_connection(("direct.test", 9000)); s.sendall(b"U")
+s.settimeout(20)
+try:
+    s.recv(1)
+except OSError:
+    pass
+EOF
+holder=$!
+wait_for 5 json /connections '.connections | any(.metadata.host == "direct.test" and .chains == ["DIRECT"] and .metadata.network == "tcp" and (.metadata.destinationPort == "9000"))' || fail "$(cat "$DIR/got")"
+id=$(jq -r '.connections[] | select(.metadata.host == "direct.test") | .id' "$DIR/got")
+gives 204 -H "$auth" -X DELETE "$URL/connections/$id" || fail "DELETE"
+wait_for 3 bash -c "! kill -0 $holder" || fail "the application still holds it"
+ok
+step "/traffic streams one object a second"
+in_app timeout 3 curl -sN -H "$auth" $URL/traffic | head -n 1 | jq -e 'has("up") and has("downTotal")' >/dev/null || fail "no object"
+ok
+step "WebSocket with ?token= gets frames"
+in_app python3 - <<'EOF' || fail "no frame"
+import json, socket
+s = socket.create_connection(("127.0.0.1", 9090)); s.settimeout(4)
+s.sendall(b"GET /traffic?token=a-long-enough-secret HTTP/1.1\r\nHost: 127.0.0.1:9090\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+          b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
+d = b""
+while b"\r\n\r\n" not in d or len(d.split(b"\r\n\r\n", 1)[1]) < 2:
+    d += s.recv(4096)
+head, frame = d.split(b"\r\n\r\n", 1)
+assert b" 101 " in head and b"s3pPLMBiTxaQ9kYGzzhZRbK+xOo=" in head, head
+assert frame[0] == 0x81, frame
+while len(frame) < 2 + frame[1]:
+    frame += s.recv(4096)
+json.loads(frame[2:2 + frame[1]])
+EOF
+ok
+is "without the secret: 401" gives 401 $URL/version
+is "wrong secret: 401" gives 401 -H "Authorization: Bearer wrong" $URL/version
+is "a rebinding Host: 403" gives 403 -H "$auth" -H "Host: evil.example:9090" $URL/version
+is "a foreign origin without the secret: 403 or 401" bash -c "ip netns exec $APP curl -s -o /dev/null -w '%{http_code}' -H 'Origin: https://evil.example' $URL/version | grep -qE '40[13]'"
+is "a hosted dashboard with the secret: 200" gives 200 -H "$auth" -H "Origin: https://board.example" $URL/version
+is "the Unix socket asks for no secret" bash -c "ip netns exec $APP curl -sS --unix-socket $DIR/state/shunt.sock http://localhost/version | jq -e .meta"
+is "the Unix socket is 0600" test "$(stat -c %a "$DIR/state/shunt.sock")" = 600
+is "unknown path: 404 with a message" bash -c "ip netns exec $APP curl -sS -H '$auth' $URL/nothing | jq -e '.message == \"Resource not found\"'"
+step "status --json and flows --json have their fixed fields"
+ctl status --json | jq -e '.version and .mode == "rule" and .pid and (.uptime_s >= 0) and .profile and .tun.device and .tun.mtu == 1500 and (.tun.addresses | length > 0) and .dns.listen and (.dns.fakeip_size > 60000) and (.controller | length > 0) and (.totals | has("up")) and (.skipped | type == "array")' >/dev/null || fail "$(ctl status --json)"
+ctl flows --json | jq -e 'type == "array"' >/dev/null || fail "flows"
+ok
+step "explain --batch: one object a line, errors do not stop it"
+printf 'tcp x.test 443\nnonsense\nudp 10.78.0.3 53 src=1.2.3.4:5\n' | ctl explain --batch | jq -s -e 'length == 3 and .[0].chain == ["Proxy", "DIRECT"] and .[0].rule.type == "DOMAIN" and (.[1] | has("error")) and .[2].action == "direct" and .[2].network == "udp"' >/dev/null || fail "explain"
+ok
+shunt_stop || fail "exit status $?"
+! grep -E 'ERROR: |runtime error|Sanitizer' "$DIR/shunt.log" || fail "sanitizers spoke"
+! grep -q 'top-secret-password\|a-long-enough-secret' "$DIR/shunt.log" || fail "a secret is in the log"

@@ -151,6 +151,26 @@ def download(fam, host, port, size):
         s.sendall(b"still open towards the server")
 
 
+def slow(fam, host, port, size):
+    """A reader with a 4 KiB buffer that takes its time."""
+    f, kind, _, _, at = address(fam, host, port)
+    with socket.socket(f, kind) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        s.settimeout(30)
+        s.connect(at)
+        s.sendall(b"D" + struct.pack("!Q", size))
+        h, left, n = hashlib.sha256(), size, 0
+        while left:
+            d = s.recv(min(left, 3000))
+            assert d, f"{left} bytes missing"
+            h.update(d)
+            left -= len(d)
+            n += 1
+            if n % 50 == 0:
+                time.sleep(0.02)
+        assert read_n(s, 32) == h.digest(), "checksum differs"
+
+
 def exchange(fam, host, port, size):
     h = hashlib.sha256()
     with connect(fam, host, port) as s:
@@ -249,7 +269,7 @@ def main():
     elif verb == "udp-refused":
         udp_refused(fam, host, port)
     else:
-        {"upload": upload, "download": download, "exchange": exchange, "burst": burst, "udp": udp, "cone": cone}[verb](
+        {"upload": upload, "download": download, "exchange": exchange, "slow": slow, "burst": burst, "udp": udp, "cone": cone}[verb](
             fam, host, port, *map(int, rest))
 
 

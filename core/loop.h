@@ -63,6 +63,9 @@ static inline int timer_armed(const struct timer *t)
 
 /* Runs j->cb at the end of this turn, in order of deferral; jobs deferred by jobs run in the same turn. */
 void loop_defer(struct loop *l, struct job *j);
+/* Runs j->cb in the next turn, after everybody else had theirs; the loop does not sleep in between. For work that yields. */
+void loop_next(struct loop *l, struct job *j);
+/* Takes a job back that was deferred or put off; harmless when it is not queued. */
 void job_cancel(struct job *j);
 /* The one call allowed from any thread: j->cb runs on the loop soon. j must not be queued elsewhere. */
 void loop_post(struct loop *l, struct job *j);

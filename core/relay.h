@@ -28,7 +28,8 @@ struct relay {
     struct relay_dir up, down;  /* up: local -> remote */
     struct timer half;          /* half-closed and silent */
     struct job again;           /* a budget was used up */
-    struct job end;
+    struct job first, end;
+    uint64_t half_bytes; /* moved when half was armed */
     int err;
     bool running;
     void (*done)(struct relay *r, int err); /* once, from a job: both ends are finished (0) or one failed; streams are still open, the owner closes them */

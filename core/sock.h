@@ -22,4 +22,7 @@ struct pktsess *sock_udp(struct loop *l);
 /* A UDP session connected to one peer: send() ignores `to`; only the peer's datagrams arrive. */
 int sock_udp_connected(struct loop *l, const struct endpoint *peer, struct pktsess **out);
 
+/* Gives pooled memory back; at exit, and for leak checks. */
+void sock_trim(void);
+
 #endif

@@ -1,0 +1,67 @@
+/*
+ * pool.c - free lists of fixed-size objects, and the shared 64 KiB buffers
+ */
+#include "core/pool.h"
+
+#include <stdlib.h>
+
+void pool_init(struct pool *p, size_t size, uint32_t max_free)
+{
+    *p = (struct pool){ .size = size < sizeof(void *) ? sizeof(void *) : size, .max_free = max_free };
+}
+
+void pool_fini(struct pool *p)
+{
+    while (p->free) {
+        void *obj = p->free;
+
+        p->free = *(void **)obj;
+        free(obj);
+    }
+    p->n_free = 0;
+}
+
+void *pool_get(struct pool *p)
+{
+    void *obj = p->free;
+
+    if (obj) {
+        p->free = *(void **)obj;
+        p->n_free--;
+    } else if (!(obj = malloc(p->size))) {
+        return NULL;
+    }
+    p->n_used++;
+    return obj;
+}
+
+void pool_put(struct pool *p, void *obj)
+{
+    if (!obj)
+        return;
+    p->n_used--;
+    if (p->n_free >= p->max_free) {
+        free(obj);
+        return;
+    }
+    *(void **)obj = p->free;
+    p->free = obj;
+    p->n_free++;
+}
+
+static struct pool buffers = { .size = BUF_SIZE, .max_free = 8 };
+
+uint8_t *buf_get(void)
+{
+    return pool_get(&buffers);
+}
+
+void buf_put(uint8_t *b)
+{
+    pool_put(&buffers, b);
+}
+
+void buf_trim(void)
+{
+    pool_fini(&buffers);
+}

@@ -1,0 +1,348 @@
+/*
+ * sock.c - TCP and UDP sockets as stream and datagram session
+ *
+ * Interest follows need, because every change of it costs system calls:
+ *   READ   is wanted from the first read that found nothing, and stays wanted; it is given up when an event comes that nobody waits for
+ *   WRITE  is wanted after a write that fell short, and given up when it came true
+ * A read that got less than it asked for has emptied the socket: the next one answers "none now" without asking the kernel.
+ *
+ * Memory: a stream is about 130 bytes, no buffer. UDP receives into one batch of buffers shared by all sessions, touched only as far as
+ * datagrams reach.
+ */
+#include "core/sock.h"
+
+#include <errno.h>
+#include <netinet/tcp.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "core/pool.h"
+
+struct sock {
+    struct stream s;
+    struct io io;
+    struct job reap;
+    bool waits_read, waits_write; /* somebody is to be told */
+    bool drained;                 /* the last read emptied it */
+};
+
+static struct pool socks = { .size = sizeof(struct sock), .max_free = 1024 };
+
+static struct sock *of(struct stream *s)
+{
+    return container_of(s, struct sock, s);
+}
+
+static void on_io(struct io *io, uint32_t ready)
+{
+    struct sock *k = container_of(io, struct sock, io);
+    unsigned what = 0;
+
+    if (ready & IO_READ) {
+        k->drained = false;
+        if (k->waits_read)
+            what |= STREAM_READABLE;
+        else
+            io_want(io, io->want & ~(uint32_t)IO_READ);
+        k->waits_read = false;
+    }
+    if (ready & IO_WRITE) {
+        io_want(io, io->want & ~(uint32_t)IO_WRITE);
+        if (k->waits_write)
+            what |= STREAM_WRITABLE;
+        k->waits_write = false;
+    }
+    if (what)
+        stream_ready(&k->s, what);
+}
+
+static ssize_t none_now(struct sock *k)
+{
+    k->waits_read = true;
+    return io_want(&k->io, k->io.want | IO_READ);
+}
+
+static ssize_t sock_read(struct stream *s, const struct iovec *iov, int n)
+{
+    struct sock *k = of(s);
+    ssize_t r;
+
+    if (k->drained)
+        return none_now(k);
+    do
+        r = readv(k->io.fd, iov, n);
+    while (r < 0 && errno == EINTR);
+    if (r > 0) {
+        if ((size_t)r < iov_total(iov, n)) {
+            k->drained = true;
+            io_want(&k->io, k->io.want | IO_READ);
+        }
+        return r;
+    }
+    if (r == 0)
+        return -STREAM_EOF;
+    return errno == EAGAIN ? none_now(k) : -errno;
+}
+
+static ssize_t full(struct sock *k, ssize_t taken)
+{
+    k->waits_write = true;
+    io_want(&k->io, k->io.want | IO_WRITE);
+    return taken;
+}
+
+static ssize_t sock_write(struct stream *s, const struct iovec *iov, int n)
+{
+    struct msghdr m = { .msg_iov = (struct iovec *)iov, .msg_iovlen = (size_t)n };
+    struct sock *k = of(s);
+    ssize_t r;
+
+    if (!n)
+        return 0;
+    do
+        r = sendmsg(k->io.fd, &m, MSG_NOSIGNAL);
+    while (r < 0 && errno == EINTR);
+    if (r < 0)
+        return errno == EAGAIN ? full(k, 0) : -errno;
+    return (size_t)r < iov_total(iov, n) ? full(k, r) : r;
+}
+
+static int sock_shutdown(struct stream *s)
+{
+    return shutdown(of(s)->io.fd, SHUT_WR) < 0 ? -errno : 0;
+}
+
+static void reap(struct job *j)
+{
+    pool_put(&socks, container_of(j, struct sock, reap));
+}
+
+static void sock_close(struct stream *s, int err)
+{
+    struct sock *k = of(s);
+    struct loop *l = k->io.loop;
+    struct linger reset = { 1, 0 };
+
+    if (err)
+        setsockopt(k->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    io_unwatch(&k->io);
+    close(k->io.fd);
+    s->on_ready = NULL;
+    loop_defer(l, &k->reap);
+}
+
+static const struct stream_ops sock_ops = {
+    .name = "tcp", .read = sock_read, .write = sock_write, .shutdown = sock_shutdown, .close = sock_close,
+};
+
+struct stream *sock_stream(struct loop *l, int fd)
+{
+    struct sock *k = pool_get(&socks);
+
+    if (!k)
+        return NULL;
+    *k = (struct sock){ .s.ops = &sock_ops, .io.cb = on_io, .reap.cb = reap };
+    if (io_watch(l, &k->io, fd, 0) < 0) {
+        pool_put(&socks, k);
+        return NULL;
+    }
+    return &k->s;
+}
+
+int sock_connect(const struct endpoint *to)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = endpoint_to_sockaddr(to, &ss);
+    int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1, err;
+
+    if (fd < 0)
+        return -errno;
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (connect(fd, (struct sockaddr *)&ss, len) == 0 || errno == EINPROGRESS)
+        return fd;
+    err = -errno;
+    close(fd);
+    return err;
+}
+
+int sock_error(int fd)
+{
+    int err = 0;
+    socklen_t len = sizeof(err);
+
+    return getsockopt(fd, SOL_SOCKET, SO_ERROR, &err, &len) < 0 ? -errno : -err;
+}
+
+/* ---- datagrams ---- */
+
+#define BATCH 16
+#define DATAGRAM 65536
+
+/* Address space for a batch; a page becomes memory when a datagram reaches it. Lives as long as the process. */
+static uint8_t *batch;
+
+static uint8_t *batch_get(void)
+{
+    if (!batch) {
+        void *p = mmap(NULL, (size_t)BATCH * DATAGRAM, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        batch = p == MAP_FAILED ? NULL : p;
+    }
+    return batch;
+}
+
+struct udp;
+struct udp_io {
+    struct io io;
+    struct udp *udp;
+};
+
+struct udp {
+    struct pktsess p;
+    struct loop *loop;
+    struct udp_io v4, v6;
+    struct endpoint peer; /* connected: only this one */
+    bool connected, closed;
+    struct job reap;
+};
+
+static void deliver(struct udp *u, struct mmsghdr *m)
+{
+    struct endpoint from = u->peer;
+
+    if (m->msg_hdr.msg_flags & MSG_TRUNC)
+        return;
+    if (!u->connected && endpoint_from_sockaddr(m->msg_hdr.msg_name, &from) < 0)
+        return;
+    if (u->p.on_packet)
+        u->p.on_packet(&u->p, &from, m->msg_hdr.msg_iov->iov_base, m->msg_len);
+}
+
+static void on_datagrams(struct io *io, uint32_t ready)
+{
+    struct udp *u = container_of(io, struct udp_io, io)->udp;
+    struct sockaddr_storage ss[BATCH];
+    struct mmsghdr m[BATCH];
+    struct iovec iov[BATCH];
+    uint8_t *mem = batch_get();
+    int n;
+
+    if (!mem)
+        return;
+    for (int i = 0; i < BATCH; i++) {
+        iov[i] = (struct iovec){ mem + (size_t)i * DATAGRAM, DATAGRAM };
+        m[i].msg_hdr = (struct msghdr){ .msg_name = &ss[i], .msg_namelen = sizeof(ss[i]), .msg_iov = &iov[i], .msg_iovlen = 1 };
+    }
+    n = recvmmsg(io->fd, m, BATCH, 0, NULL); /* an ICMP error is taken with it and forgotten: datagrams may be lost */
+    for (int i = 0; i < n && !u->closed; i++)
+        deliver(u, &m[i]);
+}
+
+static int udp_open(struct udp *u, struct udp_io *x, int family)
+{
+    int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1, r;
+
+    if (fd < 0)
+        return -errno;
+    if (family == AF_INET6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    x->udp = u;
+    x->io.cb = on_datagrams;
+    if ((r = io_watch(u->loop, &x->io, fd, IO_READ)) < 0)
+        close(fd);
+    return r;
+}
+
+static int udp_send(struct pktsess *p, const struct dest *to, const void *buf, size_t len)
+{
+    struct udp *u = container_of(p, struct udp, p);
+    const struct endpoint *at = u->connected ? &u->peer : &to->at;
+    struct udp_io *x = at->ip.ver == 6 ? &u->v6 : &u->v4;
+    struct sockaddr_storage ss;
+    socklen_t ss_len;
+    int r;
+
+    if (!addr_is_set(&at->ip))
+        return -ERR_NAME;
+    if (!x->io.handle && (r = udp_open(u, x, at->ip.ver == 6 ? AF_INET6 : AF_INET)) < 0)
+        return r;
+    ss_len = endpoint_to_sockaddr(at, &ss);
+    for (int i = 0; i < 2; i++) { /* the first error may be the ICMP answer to an older datagram */
+        if (sendto(x->io.fd, buf, len, MSG_NOSIGNAL, u->connected ? NULL : (struct sockaddr *)&ss, u->connected ? 0 : ss_len) >= 0)
+            return 0;
+        if (errno != ECONNREFUSED)
+            break;
+    }
+    return -errno;
+}
+
+static void udp_reap(struct job *j)
+{
+    free(container_of(j, struct udp, reap));
+}
+
+static void udp_io_close(struct udp_io *x)
+{
+    if (!x->io.handle)
+        return;
+    io_unwatch(&x->io);
+    close(x->io.fd);
+}
+
+static void udp_close(struct pktsess *p)
+{
+    struct udp *u = container_of(p, struct udp, p);
+
+    u->closed = true;
+    udp_io_close(&u->v4);
+    udp_io_close(&u->v6);
+    loop_defer(u->loop, &u->reap);
+}
+
+static const struct pkt_ops udp_ops = { .name = "udp", .send = udp_send, .close = udp_close };
+
+struct pktsess *sock_udp(struct loop *l)
+{
+    struct udp *u = calloc(1, sizeof(*u));
+
+    if (!u)
+        return NULL;
+    u->p.ops = &udp_ops;
+    u->loop = l;
+    u->reap.cb = udp_reap;
+    return &u->p;
+}
+
+int sock_udp_connected(struct loop *l, const struct endpoint *peer, struct pktsess **out)
+{
+    struct pktsess *p = sock_udp(l);
+    struct udp *u = p ? container_of(p, struct udp, p) : NULL;
+    struct udp_io *x;
+    struct sockaddr_storage ss;
+    int r;
+
+    if (!u)
+        return -ENOMEM;
+    x = peer->ip.ver == 6 ? &u->v6 : &u->v4;
+    if ((r = udp_open(u, x, peer->ip.ver == 6 ? AF_INET6 : AF_INET)) == 0 &&
+        connect(x->io.fd, (struct sockaddr *)&ss, endpoint_to_sockaddr(peer, &ss)) < 0)
+        r = -errno;
+    if (r < 0) {
+        udp_close(p);
+        return r;
+    }
+    u->peer = *peer;
+    u->connected = true;
+    *out = p;
+    return 0;
+}
+
+void sock_trim(void)
+{
+    pool_fini(&socks);
+    if (batch)
+        munmap(batch, (size_t)BATCH * DATAGRAM);
+    batch = NULL;
+}

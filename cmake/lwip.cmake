@@ -1,0 +1,30 @@
+# lwIP from source with our own options (tun2socks/lwip/lwipopts.h): its TCP engine only.
+set(LWIP_DIR "" CACHE PATH "a tree of lwIP >= 2.1 that holds src/core/tcp.c; empty: the distribution's source package is fetched")
+if(NOT LWIP_DIR)
+    set(lwip_dir ${CMAKE_SOURCE_DIR}/build/lwip) # shared by all build folders
+    if(NOT EXISTS ${lwip_dir}/src/core/tcp.c)
+        message(STATUS "fetching lwIP's source package")
+        execute_process(COMMAND ${CMAKE_SOURCE_DIR}/tools/fetch-lwip.sh ${lwip_dir} RESULT_VARIABLE failed)
+        if(failed)
+            message(FATAL_ERROR "lwIP could not be fetched; pass -DLWIP_DIR= a tree of lwIP 2.1 or later")
+        endif()
+    endif()
+else()
+    set(lwip_dir ${LWIP_DIR})
+endif()
+
+file(STRINGS ${lwip_dir}/src/include/lwip/init.h lwip_lines REGEX "#define LWIP_VERSION_(MAJOR|MINOR|REVISION) ")
+string(REGEX REPLACE ".*MAJOR +([0-9]+).*MINOR +([0-9]+).*REVISION +([0-9]+).*" "\\1.\\2.\\3" LWIP_VERSION "${lwip_lines}")
+if(LWIP_VERSION VERSION_LESS 2.1)
+    message(FATAL_ERROR "lwIP ${LWIP_VERSION} in ${lwip_dir} is too old: extension arguments came with 2.1")
+endif()
+message(STATUS "lwIP ${LWIP_VERSION} in ${lwip_dir}")
+
+set(lwip_core init def inet_chksum ip mem memp netif pbuf tcp tcp_in tcp_out timeouts ipv4/ip4 ipv4/ip4_addr
+    ipv6/ip6 ipv6/ip6_addr ipv6/nd6 ipv6/icmp6)
+list(TRANSFORM lwip_core PREPEND ${lwip_dir}/src/core/)
+list(TRANSFORM lwip_core APPEND .c)
+add_library(lwip STATIC ${lwip_core})
+target_compile_options(lwip PRIVATE -w)
+target_compile_definitions(lwip INTERFACE SHUNT_LWIP_VERSION="${LWIP_VERSION}")
+target_include_directories(lwip SYSTEM PUBLIC ${lwip_dir}/src/include PUBLIC ${CMAKE_SOURCE_DIR}/tun2socks/lwip)

@@ -1,0 +1,101 @@
+/*
+ * private.h - what the files of tun2socks/ share
+ */
+#ifndef TUN2SOCKS_PRIVATE_H
+#define TUN2SOCKS_PRIVATE_H
+
+#include <lwip/ip.h>
+#include <lwip/netif.h>
+#include <lwip/priv/tcp_priv.h>
+#include <lwip/tcp.h>
+
+#include "core/list.h"
+#include "core/map.h"
+#include "core/pool.h"
+#include "tun2socks/frag.h"
+#include "tun2socks/packet.h"
+#include "tun2socks/tun2socks.h"
+
+#define VNET_HEADER 10
+#define RX_IP 16    /* the IP header stands here in a receive buffer, the virtio header before it */
+#define RX_ROOM 65600
+
+/* One packet read from the device. lwIP may keep it (as a pbuf) until its bytes are consumed. */
+struct rxbuf {
+    struct pbuf_custom pc;
+    uint8_t data[RX_IP + RX_ROOM];
+};
+
+/* A piece of a flow's send ring: filled by the upstream, lent to lwIP, freed when acknowledged. */
+#define CHUNK_BYTES (65536 - 16)
+struct chunk {
+    struct chunk *next;
+    uint32_t filled, acked;
+    uint8_t data[CHUNK_BYTES];
+};
+
+/* Allows rate a second, with a burst of as many. */
+struct bucket {
+    uint32_t rate, left;
+    uint64_t sec;
+};
+
+struct tcp_flow;
+
+struct stack {
+    struct loop *loop;
+    struct flow_sink *sink;
+    struct io tun;
+    uint32_t mtu;
+    bool vnet, csum, tso;
+    struct cidr own4, own6;
+    uint32_t max_flows, n_flows, n_held;
+    size_t budget, buffers;
+
+    struct netif netif;
+    struct tcp_pcb *listener;
+    uint8_t ext_id;
+    struct map flows;
+    struct list_head all;   /* every tcp flow */
+    struct list_head hot;   /* pcbs that want the timer */
+    struct list_head dirty; /* flows with news for their owner */
+    uint32_t n_hot;
+    struct timer tick;
+    struct job flush;
+    struct tcp_flow *current; /* between enter and leave */
+    struct tcp_flow *opening; /* whose SYN lwIP is looking at */
+    bool in_timer, in_batch;
+
+    struct pool rx, chunks;
+    struct frags frags;
+    struct bucket resets, errors;
+    uint16_t ip_id;
+    struct stack_stats stats;
+};
+
+extern struct stack *the_stack; /* lwIP is all globals, so there is one */
+
+bool bucket_take(struct stack *st, struct bucket *b);
+
+/* Writes one packet. csum_start 0: the packet is complete; else the checksum at csum_start + csum_offset is left to the kernel (only with st->csum), and a
+ * gso_size cuts it. */
+void tun_write(struct stack *st, struct iovec *iov, int n, uint16_t csum_start, uint16_t csum_offset, uint8_t gso_type, uint16_t gso_size,
+               uint16_t header_len);
+
+/* tcp.c */
+int tcp_glue_init(struct stack *st);
+void tcp_glue_fini(struct stack *st);
+/* Takes b over. */
+void tcp_packet(struct stack *st, struct rxbuf *b, const struct packet *p);
+void tcp_flush(struct stack *st);
+uint16_t tcp_peer_mss(const struct tcp_flow *f); /* what the application's side announced */
+
+/* udp.c */
+void udp_packet(struct stack *st, const struct packet *p, uint16_t gso_size);
+
+/* icmp.c */
+void icmp_packet(struct stack *st, const struct packet *p);
+/* Tells src that dst cannot be had, quoting a packet that began with `quote`. err: -ECONNREFUSED, -ERR_RULE, -ENETUNREACH, other = host unreachable. */
+void icmp_error(struct stack *st, const struct addr *src, const struct addr *dst, const uint8_t *quote, uint32_t quote_len, int err);
+
+#endif

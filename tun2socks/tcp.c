@@ -1,0 +1,956 @@
+/*
+ * tcp.c - one TCP connection of an application as one stream
+ *
+ *   HELD      a SYN is kept, lwIP knows nothing; accept() feeds it, refuse() answers it
+ *   OPEN      an lwIP pcb exists
+ *   GONE      the pcb is gone (both closed, reset, timed out); what it left can still be read
+ *
+ * Two lives, and the record is freed only after both: the pcb's (ends in on_destroy) and the owner's (ends in close or refuse).
+ *
+ * App to upstream: lwIP's pbufs are queued as they are and lent by peek; consuming opens the window, and that is all of the back-pressure.
+ * What stays queued after a batch is copied together when it is small, so that a small packet does not pin a 64 KiB buffer.
+ *
+ * Upstream to app: a list of 64 KiB chunks. reserve() lends their free space, commit() hands the filled part to lwIP, which sends it from there without a
+ * copy; a chunk is freed when all of it is acknowledged. So an idle connection has none.
+ *
+ * lwIP's global lists hold only the pcb being worked on (enter/leave), so its linear walks have length one. Timers see the hot list: connections with
+ * something to wait for. TIME_WAIT is not kept: same-tuple reconnects must work at once.
+ *
+ * lwIP's callbacks only note what happened; owners are told by tcp_flush() after the batch, never from inside lwIP.
+ */
+#include <errno.h>
+#include <linux/virtio_net.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/hash.h"
+#include "core/log.h"
+#include "tun2socks/private.h"
+
+#define HELD_MAX 4096
+#define SYN_MAX 120
+#define GSO_SEGMENT 32000
+#define TELL_BYTES 32768       /* an owner is told before the end of the batch when this much is queued */
+#define COMPACT_BELOW 16384    /* a queued packet smaller than this is copied out of its 64 KiB buffer */
+#define SEND_MIN (128u << 10)  /* bytes on their way to the application: at first */
+#define SEND_MAX (1u << 20)    /* and at most */
+#define LINGER_MS 120000
+
+struct tcp_flow {
+    struct stream s;
+    struct stack *st;
+    struct map_node node;
+    struct list_head all, hot, dirty;
+    struct endpoint src, dst;
+    struct tcp_pcb *pcb;
+    uint8_t *syn; /* held */
+    uint16_t syn_len, syn_l4, peer_mss;
+    int err;
+    uint8_t waits, news; /* STREAM_* */
+    bool mapped, had_pcb, rx_eof, tx_shut, orphan; /* orphan: the owner is gone */
+    uint8_t was_full;
+
+    struct pbuf *rx, **rx_end;
+    uint32_t rx_len;
+
+    struct chunk *first, *last; /* first: oldest not acknowledged */
+    struct chunk *spare;        /* lent by reserve beyond last */
+    uint32_t tx_len, tx_limit;  /* bytes with lwIP */
+
+    struct timer linger;
+    struct job reap;
+};
+
+static const struct stream_ops tcp_ops;
+
+static struct tcp_flow *of(struct stream *s)
+{
+    return container_of(s, struct tcp_flow, s);
+}
+
+/* ---- lwIP's lists ---- */
+
+static bool enter(struct tcp_flow *f)
+{
+    struct stack *st = f->st;
+
+    if (st->in_timer || st->current == f)
+        return false;
+    if (st->current)
+        abort(); /* work for another flow belongs after leave(): a bug of ours */
+    st->current = f;
+    if (f->pcb) {
+        f->pcb->next = NULL;
+        tcp_active_pcbs = f->pcb;
+    } else {
+        tcp_active_pcbs = NULL;
+    }
+    tcp_tw_pcbs = NULL;
+    return true;
+}
+
+static void on_tick(struct timer *t);
+
+static void make_hot(struct tcp_flow *f)
+{
+    struct stack *st = f->st;
+
+    if (!list_empty(&f->hot))
+        return;
+    list_append(&st->hot, &f->hot);
+    if (!st->n_hot++)
+        timer_set(st->loop, &st->tick, TCP_TMR_INTERVAL);
+}
+
+static void make_cold(struct tcp_flow *f)
+{
+    if (list_empty(&f->hot))
+        return;
+    list_del(&f->hot);
+    f->st->n_hot--;
+}
+
+static void leave(struct tcp_flow *f, bool mine)
+{
+    if (!mine)
+        return;
+    if (f->pcb && f->pcb->state == TIME_WAIT) {
+        tcp_active_pcbs = NULL;
+        f->pcb->next = NULL;
+        tcp_tw_pcbs = f->pcb;
+        tcp_abort(f->pcb); /* frees it, sends nothing */
+    }
+    if (f->pcb)
+        make_hot(f);
+    f->st->current = NULL;
+    tcp_active_pcbs = NULL;
+    tcp_tw_pcbs = NULL;
+}
+
+static bool quiet(const struct tcp_pcb *p)
+{
+    return p->state == ESTABLISHED && !p->unsent && !p->unacked && !p->ooseq && !p->refused_data &&
+           !(p->flags & (TF_ACK_DELAY | TF_ACK_NOW | TF_CLOSEPEND | TF_RTO));
+}
+
+static void on_tick(struct timer *t)
+{
+    struct stack *st = container_of(t, struct stack, tick);
+    struct tcp_pcb *chain = NULL;
+
+    list_each_safe(n, tmp, &st->hot) {
+        struct tcp_flow *f = container_of(n, struct tcp_flow, hot);
+
+        if (f->pcb) {
+            f->pcb->next = chain;
+            chain = f->pcb;
+        }
+    }
+    tcp_active_pcbs = chain;
+    tcp_tw_pcbs = NULL;
+    st->in_timer = true;
+    tcp_tmr();
+    st->in_timer = false;
+    tcp_active_pcbs = NULL;
+    tcp_tw_pcbs = NULL;
+    list_each_safe(n, tmp, &st->hot) {
+        struct tcp_flow *f = container_of(n, struct tcp_flow, hot);
+
+        if (!f->pcb || quiet(f->pcb))
+            make_cold(f);
+    }
+    if (st->n_hot)
+        timer_set(st->loop, t, TCP_TMR_INTERVAL);
+}
+
+/* ---- news for owners ---- */
+
+static void on_flush(struct job *j)
+{
+    tcp_flush(container_of(j, struct stack, flush));
+}
+
+static void note(struct tcp_flow *f, uint8_t what)
+{
+    f->news |= what;
+    if (f->orphan || !list_empty(&f->dirty))
+        return;
+    list_append(&f->st->dirty, &f->dirty);
+    if (!f->st->in_batch)
+        loop_defer(f->st->loop, &f->st->flush);
+}
+
+/* Copies what stays queued out of the big receive buffers. */
+static void compact(struct tcp_flow *f)
+{
+    for (struct pbuf **at = &f->rx; *at; at = &(*at)->next) {
+        struct pbuf *p = *at, *copy;
+
+        if (!(p->flags & PBUF_FLAG_IS_CUSTOM) || p->len >= COMPACT_BELOW || !(copy = pbuf_alloc(PBUF_RAW, p->len, PBUF_RAM)))
+            continue;
+        memcpy(copy->payload, p->payload, p->len);
+        copy->next = p->next;
+        *at = copy;
+        if (f->rx_end == &p->next)
+            f->rx_end = &copy->next;
+        p->next = NULL;
+        pbuf_free(p);
+    }
+}
+
+static void tell(struct tcp_flow *f)
+{
+    uint8_t what = f->news & (f->waits | STREAM_FAILED);
+
+    f->news = 0;
+    f->waits &= (uint8_t)~what;
+    if (what && !f->orphan)
+        stream_ready(&f->s, what);
+    if (f->rx && !f->orphan)
+        compact(f);
+}
+
+void tcp_flush(struct stack *st)
+{
+    for (struct list_head *n; (n = list_first(&st->dirty));) {
+        list_del(n);
+        tell(container_of(n, struct tcp_flow, dirty));
+    }
+}
+
+/* ---- the record ---- */
+
+static void free_rx(struct tcp_flow *f)
+{
+    while (f->rx) {
+        struct pbuf *p = f->rx;
+
+        f->rx = p->next;
+        p->next = NULL;
+        pbuf_free(p);
+    }
+    f->rx_end = &f->rx;
+    f->st->buffers -= f->rx_len;
+    f->rx_len = 0;
+}
+
+static void free_chunk(struct tcp_flow *f, struct chunk *c)
+{
+    f->st->buffers -= sizeof(*c);
+    pool_put(&f->st->chunks, c);
+}
+
+static void free_spare(struct tcp_flow *f)
+{
+    while (f->spare) {
+        struct chunk *c = f->spare;
+
+        f->spare = c->next;
+        free_chunk(f, c);
+    }
+}
+
+static void unmap(struct tcp_flow *f)
+{
+    if (f->mapped)
+        map_del(&f->st->flows, &f->node);
+    f->mapped = false;
+}
+
+static void release(struct tcp_flow *f)
+{
+    struct stack *st = f->st;
+
+    free_rx(f);
+    free_spare(f);
+    while (f->first) {
+        struct chunk *c = f->first;
+
+        f->first = c->next;
+        free_chunk(f, c);
+    }
+    unmap(f);
+    make_cold(f);
+    timer_cancel(&f->linger);
+    list_del(&f->dirty);
+    list_del(&f->all);
+    if (f->syn)
+        st->n_held--;
+    free(f->syn);
+    st->n_flows--;
+    free(f);
+}
+
+static void on_reap(struct job *j)
+{
+    release(container_of(j, struct tcp_flow, reap));
+}
+
+static void reap_when_done(struct tcp_flow *f)
+{
+    if (f->orphan && !f->pcb)
+        loop_defer(f->st->loop, &f->reap);
+}
+
+static void drop_syn(struct tcp_flow *f)
+{
+    if (!f->syn)
+        return;
+    free(f->syn);
+    f->syn = NULL;
+    f->st->n_held--;
+}
+
+static uint64_t key_hash(const struct endpoint *src, const struct endpoint *dst)
+{
+    uint8_t key[38];
+
+    memcpy(key, src->ip.b, 16);
+    memcpy(key + 16, dst->ip.b, 16);
+    put16(key + 32, src->port);
+    put16(key + 34, dst->port);
+    key[36] = src->ip.ver;
+    key[37] = 0;
+    return hash_bytes(key, sizeof(key));
+}
+
+static struct tcp_flow *find(struct stack *st, const struct endpoint *src, const struct endpoint *dst)
+{
+    for (struct map_node *n = map_first(&st->flows, key_hash(src, dst)); n; n = map_next(n)) {
+        struct tcp_flow *f = container_of(n, struct tcp_flow, node);
+
+        if (endpoint_eq(&f->src, src) && endpoint_eq(&f->dst, dst))
+            return f;
+    }
+    return NULL;
+}
+
+/* ---- callbacks of lwIP ---- */
+
+static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
+{
+    struct tcp_flow *f = arg;
+
+    if (!p) {
+        f->rx_eof = true;
+        note(f, STREAM_READABLE);
+        return ERR_OK;
+    }
+    if (f->orphan) { /* nobody reads any more: the sender must know */
+        pbuf_free(p);
+        tcp_abort(pcb);
+        return ERR_ABRT;
+    }
+    f->rx_len += p->tot_len;
+    f->st->buffers += p->tot_len;
+    *f->rx_end = p;
+    while (p->next)
+        p = p->next;
+    f->rx_end = &p->next;
+    note(f, STREAM_READABLE);
+    return ERR_OK;
+}
+
+static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)
+{
+    struct tcp_flow *f = arg;
+    uint32_t left = len;
+
+    f->tx_len -= len;
+    while (left && f->first) {
+        struct chunk *c = f->first;
+        uint32_t n = c->filled - c->acked < left ? c->filled - c->acked : left;
+
+        c->acked += n;
+        left -= n;
+        if (c->acked < c->filled)
+            break;
+        if (!(f->first = c->next))
+            f->last = NULL;
+        free_chunk(f, c);
+    }
+    if (f->tx_len <= f->tx_limit / 2)
+        note(f, STREAM_WRITABLE);
+    return ERR_OK;
+}
+
+static void on_err(void *arg, err_t err)
+{
+    struct tcp_flow *f = arg;
+
+    if (err != ERR_CLSD && !f->err)
+        f->err = err == ERR_RST ? -ECONNRESET : err == ERR_ABRT ? -ECONNABORTED : -ETIMEDOUT;
+    if (f->err)
+        note(f, STREAM_READABLE | STREAM_WRITABLE | STREAM_FAILED);
+}
+
+static err_t on_accept(void *arg, struct tcp_pcb *pcb, err_t err)
+{
+    return ERR_OK;
+}
+
+static const struct tcp_ext_arg_callbacks ext_callbacks;
+
+static err_t on_passive_open(u8_t id, struct tcp_pcb_listen *listener, struct tcp_pcb *child)
+{
+    struct tcp_flow *f = the_stack->opening;
+
+    if (!f)
+        return ERR_VAL;
+    f->pcb = child;
+    f->had_pcb = true;
+    f->peer_mss = child->mss;
+    tcp_arg(child, f);
+    tcp_recv(child, on_recv);
+    tcp_sent(child, on_sent);
+    tcp_err(child, on_err);
+    tcp_nagle_disable(child);
+    tcp_ext_arg_set(child, id, f);
+    tcp_ext_arg_set_callbacks(child, id, &ext_callbacks);
+    if (f->st->tso)
+        child->mss = GSO_SEGMENT;
+    return ERR_OK;
+}
+
+static void on_destroy(u8_t id, void *data)
+{
+    struct tcp_flow *f = data;
+
+    if (!f)
+        return;
+    f->pcb = NULL;
+    unmap(f); /* the tuple may be used again */
+    make_cold(f);
+    if (!f->orphan && !(f->rx_eof && f->tx_shut) && !f->err)
+        f->err = -ECONNRESET;
+    if (f->err)
+        note(f, STREAM_READABLE | STREAM_WRITABLE | STREAM_FAILED);
+    reap_when_done(f);
+}
+
+static const struct tcp_ext_arg_callbacks ext_callbacks = { on_destroy, on_passive_open };
+
+int tcp_glue_init(struct stack *st)
+{
+    struct tcp_pcb *p = tcp_new_ip_type(IPADDR_TYPE_ANY);
+    static int ext_id = -1; /* lwIP gives out one for the life of the process */
+
+    st->tick.cb = on_tick;
+    st->flush.cb = on_flush;
+    if (ext_id < 0)
+        ext_id = tcp_ext_arg_alloc_id();
+    st->ext_id = (uint8_t)ext_id;
+    if (!p)
+        return -ENOMEM;
+    tcp_bind_netif(p, &st->netif);
+    if (tcp_bind(p, IP_ANY_TYPE, 1) != ERR_OK || !(st->listener = tcp_listen(p))) {
+        tcp_abort(p);
+        return -ENOMEM;
+    }
+    tcp_accept(st->listener, on_accept);
+    tcp_ext_arg_set_callbacks(st->listener, st->ext_id, &ext_callbacks);
+    st->listener->local_port = 0;
+    return 0;
+}
+
+static void abort_pcb(struct tcp_flow *f)
+{
+    bool mine = enter(f);
+
+    if (f->pcb)
+        tcp_abort(f->pcb);
+    leave(f, mine);
+}
+
+void tcp_glue_fini(struct stack *st)
+{
+    for (struct list_head *n; (n = list_first(&st->all));) {
+        struct tcp_flow *f = container_of(n, struct tcp_flow, all);
+
+        f->orphan = true;
+        abort_pcb(f);
+        job_cancel(&f->reap);
+        release(f);
+    }
+    if (st->listener)
+        tcp_close(st->listener);
+    st->listener = NULL;
+}
+
+/* ---- answers without a pcb ---- */
+
+static void send_reset(struct stack *st, const struct endpoint *from, const struct endpoint *to, uint32_t seq, uint32_t ack, uint8_t flags)
+{
+    uint8_t b[IP6_HEADER + TCP_HEADER];
+    uint32_t ihl = packet_put_ip(b, &from->ip, &to->ip, PROTO_TCP, TCP_HEADER, st->ip_id++);
+    uint8_t *th = b + ihl;
+
+    memset(th, 0, TCP_HEADER);
+    put16(th, from->port);
+    put16(th + 2, to->port);
+    put32(th + 4, seq);
+    put32(th + 8, ack);
+    th[12] = (TCP_HEADER / 4) << 4;
+    th[13] = flags;
+    put16(th + 16, packet_checksum(packet_pseudo_sum(&from->ip, &to->ip, PROTO_TCP, TCP_HEADER), th, TCP_HEADER));
+    tun_write(st, &(struct iovec){ b, ihl + TCP_HEADER }, 1, 0, 0, 0, 0, 0);
+}
+
+/* A segment for nobody (RFC 9293 section 3.10.7.1). */
+static void reset_unknown(struct stack *st, const struct packet *p, const struct endpoint *src, const struct endpoint *dst)
+{
+    uint8_t flags = p->l4[13];
+    uint32_t len = p->l4_len - (p->l4[12] >> 4) * 4u;
+
+    if ((flags & TCP_RST) || !bucket_take(st, &st->resets))
+        return;
+    if (flags & TCP_ACK)
+        send_reset(st, dst, src, get32(p->l4 + 8), 0, TCP_RST);
+    else
+        send_reset(st, dst, src, 0, get32(p->l4 + 4) + len + !!(flags & TCP_SYN) + !!(flags & TCP_FIN), TCP_RST | TCP_ACK);
+}
+
+/* ---- in ---- */
+
+static void to_lwip_addr(const struct addr *a, ip_addr_t *out)
+{
+    memset(out, 0, sizeof(*out));
+    if (a->ver == 4) {
+        IP_SET_TYPE_VAL(*out, IPADDR_TYPE_V4);
+        memcpy(&ip_2_ip4(out)->addr, a->b, 4);
+    } else {
+        IP_SET_TYPE_VAL(*out, IPADDR_TYPE_V6);
+        memcpy(ip_2_ip6(out)->addr, a->b, 16);
+    }
+}
+
+static void rx_free(struct pbuf *p)
+{
+    pool_put(&the_stack->rx, container_of((struct pbuf_custom *)p, struct rxbuf, pc));
+}
+
+/* Gives a segment to lwIP as if ip_input had; b is taken over. */
+static void feed(struct tcp_flow *f, struct rxbuf *b, uint8_t *ip, uint8_t *l4, uint32_t l4_len)
+{
+    struct stack *st = f->st;
+    struct pbuf *p;
+    bool mine;
+
+    b->pc.custom_free_function = rx_free;
+    p = pbuf_alloced_custom(PBUF_RAW, (u16_t)l4_len, PBUF_REF, &b->pc, l4, (u16_t)l4_len);
+    ip_data.current_netif = ip_data.current_input_netif = &st->netif;
+    ip_data.current_ip4_header = f->dst.ip.ver == 4 ? (const struct ip_hdr *)ip : NULL;
+    ip_data.current_ip6_header = f->dst.ip.ver == 6 ? (struct ip6_hdr *)ip : NULL;
+    ip_data.current_ip_header_tot_len = (u16_t)(l4 - ip);
+    to_lwip_addr(&f->src.ip, &ip_data.current_iphdr_src);
+    to_lwip_addr(&f->dst.ip, &ip_data.current_iphdr_dest);
+    mine = enter(f);
+    tcp_input(p, &st->netif);
+    leave(f, mine);
+}
+
+static bool keep_syn(struct tcp_flow *f, const struct packet *p)
+{
+    uint32_t head = ip_header_len(p->dst.ver), l4 = (p->l4[12] >> 4) * 4u;
+    uint8_t *copy = malloc(head + l4);
+
+    if (!copy)
+        return false;
+    packet_put_ip(copy, &p->src, &p->dst, PROTO_TCP, l4, 0); /* options and extension headers are not needed again */
+    memcpy(copy + head, p->l4, l4);                          /* nor are data in a SYN: they come again */
+    if (!f->syn)
+        f->st->n_held++;
+    free(f->syn);
+    f->syn = copy;
+    f->syn_len = (uint16_t)(head + l4);
+    f->syn_l4 = (uint16_t)head;
+    return true;
+}
+
+static void new_flow(struct stack *st, const struct packet *p, const struct endpoint *src, const struct endpoint *dst)
+{
+    struct flow_meta m = { .net = FLOW_TCP, .via = FLOW_VIA_TUN, .src = *src, .orig = *dst, .dst.at = *dst };
+    struct tcp_flow *f;
+
+    if (st->n_held >= HELD_MAX)
+        return; /* the client asks again */
+    if (st->n_flows >= st->max_flows) {
+        reset_unknown(st, p, src, dst);
+        return;
+    }
+    if (!(f = calloc(1, sizeof(*f))))
+        return;
+    f->st = st;
+    if (!keep_syn(f, p)) {
+        free(f);
+        return;
+    }
+    f->s.ops = &tcp_ops;
+    f->src = *src;
+    f->dst = *dst;
+    f->rx_end = &f->rx;
+    f->tx_limit = SEND_MIN;
+    f->reap.cb = on_reap;
+    list_init(&f->hot);
+    list_init(&f->dirty);
+    list_append(&st->all, &f->all);
+    map_add(&st->flows, &f->node, key_hash(src, dst));
+    f->mapped = true;
+    st->n_flows++;
+    st->sink->tcp(st->sink, &f->s, &m);
+}
+
+/* A packet for a flow whose SYN is held. */
+static void held_packet(struct tcp_flow *f, const struct packet *p)
+{
+    uint8_t flags = p->l4[13];
+
+    if (flags & TCP_RST) {
+        drop_syn(f);
+        unmap(f);
+        f->err = -ECONNRESET;
+        note(f, STREAM_READABLE | STREAM_WRITABLE | STREAM_FAILED);
+    } else if ((flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && memcmp(f->syn + f->syn_l4 + 4, p->l4 + 4, 4)) {
+        keep_syn(f, p);
+    }
+}
+
+void tcp_packet(struct stack *st, struct rxbuf *b, const struct packet *p)
+{
+    struct endpoint src = { p->src, get16(p->l4) }, dst = { p->dst, get16(p->l4 + 2) };
+    struct tcp_flow *f = find(st, &src, &dst);
+
+    if (f && f->pcb) {
+        feed(f, b, p->ip, p->l4, p->l4_len);
+        if (f->rx_len >= TELL_BYTES && !list_empty(&f->dirty)) {
+            list_del(&f->dirty);
+            tell(f);
+        }
+        return;
+    }
+    if (f)
+        held_packet(f, p);
+    else if ((p->l4[13] & (TCP_SYN | TCP_ACK | TCP_RST)) == TCP_SYN)
+        new_flow(st, p, &src, &dst);
+    else
+        reset_unknown(st, p, &src, &dst);
+    pool_put(&st->rx, b);
+}
+
+/* ---- the stream ---- */
+
+static int tcp_do_accept(struct stream *s)
+{
+    struct tcp_flow *f = of(s);
+    struct stack *st = f->st;
+    struct rxbuf *b;
+
+    if (f->err)
+        return f->err;
+    if (!f->syn)
+        return 0;
+    if (!(b = pool_get(&st->rx)))
+        return -ENOMEM;
+    memcpy(b->data + RX_IP, f->syn, f->syn_len);
+    st->opening = f;
+    st->listener->local_port = f->dst.port;
+    feed(f, b, b->data + RX_IP, b->data + RX_IP + f->syn_l4, f->syn_len - f->syn_l4);
+    st->listener->local_port = 0;
+    st->opening = NULL;
+    drop_syn(f);
+    if (!f->pcb && !f->err)
+        f->err = -ENOMEM;
+    return f->err;
+}
+
+static void orphan(struct tcp_flow *f)
+{
+    f->orphan = true;
+    f->s.on_ready = NULL;
+    list_del(&f->dirty);
+    free_spare(f);
+    reap_when_done(f);
+}
+
+static void tcp_do_refuse(struct stream *s, int err)
+{
+    struct tcp_flow *f = of(s);
+    uint32_t seq;
+
+    if (!f->syn) {
+        s->ops->close(s, err);
+        return;
+    }
+    seq = get32(f->syn + f->syn_l4 + 4);
+    unmap(f);
+    switch (err) {
+    case -ERR_DROP: break;
+    case -ENETUNREACH:
+    case -EHOSTUNREACH:
+    case -ETIMEDOUT: icmp_error(f->st, &f->src.ip, &f->dst.ip, f->syn, f->syn_len, err); break;
+    default: send_reset(f->st, &f->dst, &f->src, 0, seq + 1, TCP_RST | TCP_ACK); break;
+    }
+    drop_syn(f);
+    orphan(f);
+}
+
+static int tcp_do_peek(struct stream *s, struct iovec *iov, int max)
+{
+    struct tcp_flow *f = of(s);
+    int n = 0;
+
+    for (struct pbuf *p = f->rx; p && n < max; p = p->next)
+        if (p->len)
+            iov[n++] = (struct iovec){ p->payload, p->len };
+    if (n)
+        return n;
+    if (f->rx_eof)
+        return -STREAM_EOF;
+    if (f->err)
+        return f->err;
+    f->waits |= STREAM_READABLE;
+    return 0;
+}
+
+/* Opens lwIP's window by what was taken. */
+static void open_window(struct tcp_flow *f, size_t n)
+{
+    bool mine = enter(f);
+
+    while (n && f->pcb) {
+        u16_t part = n > 65535 ? 65535 : (u16_t)n;
+
+        tcp_recved(f->pcb, part);
+        n -= part;
+    }
+    leave(f, mine);
+}
+
+static void tcp_do_consume(struct stream *s, size_t n)
+{
+    struct tcp_flow *f = of(s);
+    size_t left = n;
+
+    while (f->rx && left >= f->rx->len) {
+        struct pbuf *p = f->rx;
+
+        left -= p->len;
+        if (!(f->rx = p->next))
+            f->rx_end = &f->rx;
+        p->next = NULL;
+        pbuf_free(p);
+    }
+    if (left && f->rx) {
+        f->rx->payload = (uint8_t *)f->rx->payload + left;
+        f->rx->len = (u16_t)(f->rx->len - left);
+    }
+    f->rx_len -= (uint32_t)n;
+    f->st->buffers -= n;
+    if (f->pcb)
+        open_window(f, n);
+}
+
+static ssize_t tcp_do_read(struct stream *s, const struct iovec *iov, int n)
+{
+    struct iovec lent[16];
+    int k = tcp_do_peek(s, lent, 16);
+    size_t done;
+
+    if (k <= 0)
+        return k;
+    done = iov_copy(iov, n, lent, k);
+    tcp_do_consume(s, done);
+    return (ssize_t)done;
+}
+
+static int tx_state(const struct tcp_flow *f)
+{
+    if (f->err)
+        return f->err;
+    return f->tx_shut || !f->pcb ? -EPIPE : 0;
+}
+
+static struct chunk *new_chunk(struct tcp_flow *f)
+{
+    struct chunk *c = pool_get(&f->st->chunks);
+
+    if (!c)
+        return NULL;
+    c->next = NULL;
+    c->filled = c->acked = 0;
+    f->st->buffers += sizeof(*c);
+    return c;
+}
+
+/* How much may be on its way: grows when it was used up twice in a row, unless memory is short. */
+static uint32_t room(struct tcp_flow *f)
+{
+    if (f->tx_len < f->tx_limit) {
+        if (f->tx_len * 2 < f->tx_limit)
+            f->was_full = 0;
+        return f->tx_limit - f->tx_len;
+    }
+    if (f->st->buffers > f->st->budget / 4 * 3) {
+        f->tx_limit = SEND_MIN / 2;
+        return 0;
+    }
+    if (++f->was_full < 2 || f->tx_limit >= SEND_MAX)
+        return 0;
+    f->was_full = 0;
+    f->tx_limit *= 2;
+    return f->tx_limit - f->tx_len;
+}
+
+static int tcp_do_reserve(struct stream *s, struct iovec *iov, int max)
+{
+    struct tcp_flow *f = of(s);
+    int r = tx_state(f), n = 0;
+    uint32_t left;
+    struct chunk **at = &f->spare;
+
+    if (r < 0)
+        return r;
+    if (!(left = room(f))) {
+        f->waits |= STREAM_WRITABLE;
+        return 0;
+    }
+    if (f->last && f->last->filled < CHUNK_BYTES) {
+        uint32_t k = CHUNK_BYTES - f->last->filled < left ? CHUNK_BYTES - f->last->filled : left;
+
+        iov[n++] = (struct iovec){ f->last->data + f->last->filled, k };
+        left -= k;
+    }
+    while (left && n < max && (*at || (*at = new_chunk(f)))) {
+        uint32_t k = left < CHUNK_BYTES ? left : CHUNK_BYTES;
+
+        iov[n++] = (struct iovec){ (*at)->data, k };
+        left -= k;
+        at = &(*at)->next;
+    }
+    if (!n)
+        return -ENOMEM;
+    return n;
+}
+
+/* Hands the next n bytes of a chunk to lwIP. */
+static void send_part(struct tcp_flow *f, struct chunk *c, uint32_t n)
+{
+    uint8_t *from = c->data + c->filled;
+
+    c->filled += n;
+    f->tx_len += n;
+    if (f->pcb && tcp_write(f->pcb, from, (u16_t)n, 0) != ERR_OK)
+        f->err = f->err ? f->err : -ENOMEM; /* cannot be continued: a byte would be missing */
+}
+
+static void tcp_do_commit(struct stream *s, size_t n)
+{
+    struct tcp_flow *f = of(s);
+    bool mine = enter(f);
+
+    if (f->last && f->last->filled < CHUNK_BYTES && n) {
+        uint32_t k = CHUNK_BYTES - f->last->filled;
+
+        k = k < n ? k : (uint32_t)n;
+        send_part(f, f->last, k);
+        n -= k;
+    }
+    while (n && f->spare) {
+        struct chunk *c = f->spare;
+        uint32_t k = n < CHUNK_BYTES ? (uint32_t)n : CHUNK_BYTES;
+
+        f->spare = c->next;
+        c->next = NULL;
+        if (f->last)
+            f->last->next = c;
+        else
+            f->first = c;
+        f->last = c;
+        send_part(f, c, k);
+        n -= k;
+    }
+    if (f->err && f->pcb)
+        tcp_abort(f->pcb);
+    else if (f->pcb)
+        tcp_output(f->pcb);
+    leave(f, mine);
+    free_spare(f);
+}
+
+static ssize_t tcp_do_write(struct stream *s, const struct iovec *iov, int n)
+{
+    struct iovec lent[4];
+    int k;
+    size_t done;
+
+    if (!n)
+        return 0;
+    if ((k = tcp_do_reserve(s, lent, 4)) <= 0)
+        return k;
+    done = iov_copy(lent, k, iov, n);
+    tcp_do_commit(s, done);
+    if (done < iov_total(iov, n))
+        of(s)->waits |= STREAM_WRITABLE;
+    return (ssize_t)done;
+}
+
+static int tcp_do_shutdown(struct stream *s)
+{
+    struct tcp_flow *f = of(s);
+    bool mine;
+
+    if (f->err || f->tx_shut)
+        return f->err;
+    f->tx_shut = true;
+    mine = enter(f);
+    if (f->pcb)
+        tcp_shutdown(f->pcb, 0, 1);
+    leave(f, mine);
+    return 0;
+}
+
+static void on_linger(struct timer *t)
+{
+    struct tcp_flow *f = container_of(t, struct tcp_flow, linger);
+
+    log_dbg(LOG_TCP, "an application did not take the rest within %u s", LINGER_MS / 1000);
+    abort_pcb(f);
+}
+
+static void tcp_do_close(struct stream *s, int err)
+{
+    struct tcp_flow *f = of(s);
+
+    if (f->syn) {
+        tcp_do_refuse(s, err ? err : -ECONNREFUSED);
+        return;
+    }
+    if (!err && !f->rx && f->pcb)
+        tcp_do_shutdown(s);
+    orphan(f);
+    if (f->pcb && (err || f->rx)) {
+        abort_pcb(f);
+    } else if (f->pcb) {
+        f->linger.cb = on_linger;
+        timer_set(f->st->loop, &f->linger, LINGER_MS);
+    }
+}
+
+static const struct stream_ops tcp_ops = {
+    .name = "lwip",
+    .peek = tcp_do_peek,
+    .consume = tcp_do_consume,
+    .read = tcp_do_read,
+    .write = tcp_do_write,
+    .reserve = tcp_do_reserve,
+    .commit = tcp_do_commit,
+    .shutdown = tcp_do_shutdown,
+    .close = tcp_do_close,
+    .accept = tcp_do_accept,
+    .refuse = tcp_do_refuse,
+};
+
+uint16_t tcp_peer_mss(const struct tcp_flow *f)
+{
+    return f->peer_mss;
+}

@@ -4,7 +4,7 @@ add_library(shunt_flags INTERFACE)
 target_include_directories(shunt_flags INTERFACE ${CMAKE_SOURCE_DIR})
 target_compile_definitions(shunt_flags INTERFACE _GNU_SOURCE SHUNT_VERSION="${PROJECT_VERSION}")
 target_compile_options(shunt_flags INTERFACE -Wall -Wextra -Wshadow -Wstrict-prototypes -Wmissing-prototypes
-    -Wpointer-arith -Wvla -Wno-unused-parameter -fno-strict-aliasing -fstack-protector-strong)
+    -Wpointer-arith -Wvla -Wno-unused-parameter -Wno-missing-field-initializers -fno-strict-aliasing -fstack-protector-strong)
 if(SHUNT_WERROR)
     target_compile_options(shunt_flags INTERFACE -Werror)
 endif()

@@ -123,7 +123,7 @@ struct cfg_field {
 
 enum cfg_keys { CFG_KEYS_EXACT, CFG_KEYS_NOCASE, CFG_KEYS_PROXY /* nocase, '_' is '-' */ };
 
-/* Fills *out (zeroed first, then defaults) from a map by table. Unknown keys are ignored. `fatal`: a bad value is an error
+/* Fills *out (zeroed by the caller; defaults first) from a map by table. Unknown keys are ignored. `fatal`: a bad value is an error
  * (fixed-shape section); else a warning. A missing required key likewise. Returns the number of problems (0 = good).
  * path names the map in messages ("proxies[3]"). */
 int cfg_read(struct cfg_doc *doc, const struct cfg_node *map, const struct cfg_field *fields, enum cfg_keys keys, void *out,

@@ -40,14 +40,15 @@ struct outbound_ops {
 struct outbound {
     const struct outbound_ops *ops;
     const struct out_env *env;
-    const char *name;        /* owned */
+    struct out_set *set;     /* whose references keep it alive */
+    const char *name;        /* borrowed from the profile */
     int32_t id;              /* position in its out_set */
-    unsigned refs;
-    bool udp;                /* may carry UDP */
+    bool udp;                /* may carry UDP; groups: false when they say disable-udp */
+    bool answered;           /* the protocol heard something true from the server, ever */
+    bool hinted;             /* the log has said that it never did */
     const char *server;      /* proxies: name or address of the server, else NULL; borrowed from the profile */
     uint16_t port;
     const struct cfg_node *node;
-    struct profile *profile; /* whose memory the options live in: borrowed; the set outlives no profile */
     uint64_t up, down, n_dials, n_failed;
 };
 
@@ -63,6 +64,8 @@ struct out_set *out_set_new(struct profile *p, const struct out_env *env, struct
 void out_set_put(struct out_set *s);
 
 struct outbound *out_find(struct out_set *s, const char *name); /* NULL if none; borrowed */
+/* ids 0 .. out_count()-1 can be used. Nodes that this build cannot dial are found by name too and have ids from out_count() on, so that a rule
+ * naming one rejects its flows (dial: -ERR_UNSUPPORTED) instead of not existing; they are in no group. NULL past the end. */
 struct outbound *out_at(struct out_set *s, int32_t id);
 int32_t out_count(struct out_set *s);
 /* Node that the profile names but this build cannot dial: name, type as written, reason. Index 0.. until false. */
@@ -72,13 +75,17 @@ struct outbound *out_get(struct outbound *o); /* takes a reference (on its set) 
 void out_put(struct outbound *o);
 
 #define OUT_CHAIN_MAX 8
-/* Follows pick from o to a leaf. chain[0] is o, the last is the leaf; returns the length (1..OUT_CHAIN_MAX). */
+/* Follows pick from o to a leaf. chain[0] is o, the last is the leaf; returns the length (1..OUT_CHAIN_MAX). A longer way is followed to
+ * its end all the same: what does not fit is left out before the leaf, so the flow goes where the profile says. */
 int out_resolve(struct outbound *o, const struct flow_meta *m, struct outbound *chain[OUT_CHAIN_MAX]);
 
 /* On a leaf. */
 int  out_dial(struct outbound *o, struct dial *d);
 void out_cancel(struct outbound *o, struct dial *d);
 int  out_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out); /* -ERR_UNSUPPORTED without UDP */
+
+/* A flow over leaf o ended after so many bytes: adds them up, and says once per proxy when it takes data and never answers. */
+void out_note_end(struct outbound *o, uint64_t up, uint64_t down);
 
 /* Groups: members in order (NULL past the end), the current choice, and choosing. out_select: 0, -ENOENT no such member, -EINVAL not
  * a select group. */
@@ -89,23 +96,27 @@ int out_select(struct outbound *group, const char *member);
 /* --- for the protocols (core of direct.c, used by every proxy) --- */
 
 /* Connects TCP to a destination: name resolved by env->resolver (why: enum lookup_for), addresses tried Happy-Eyeballs style (RFC 8305: next
- * after 250 ms or at once on failure, families alternating, at most 10 s in all). One per dial, embedded. Calls done(tc, stream or NULL, err)
- * once, from the loop. */
+ * after 250 ms or at once on failure, families alternating, at most 10 s in all). One per dial, embedded, zeroed but for env, to, why, done.
+ * Calls done(tc, stream or NULL, err) once, from the loop; peer is then the address that answered. */
+#define TCP_CONNECT_TRIES 4 /* under way at the same time */
 struct tcp_connect {
     const struct out_env *env;
-    struct dest to;
+    struct dest to; /* to.host is the caller's until done or cancel */
     uint8_t why;
     void (*done)(struct tcp_connect *tc, struct stream *s, int err);
+    struct endpoint peer;
+    /* private */
     struct lookup lookup;
     struct timer timer;
     struct job job;
-    struct { struct io io; int fd; } try_[4];
+    struct tcp_try { struct io io; struct tcp_connect *tc; struct endpoint at; uint8_t nth; bool open; } tries[TCP_CONNECT_TRIES];
     struct addr addrs[LOOKUP_MAX];
     uint8_t n_addrs, next, n_open;
-    int last_err;
-    bool running;
+    uint64_t deadline_ms;
+    int err; /* what to say when nothing answers */
+    bool looking, running;
 };
 int  tcp_connect_start(struct tcp_connect *tc); /* 0: done comes later; or -err */
-void tcp_connect_cancel(struct tcp_connect *tc);
+void tcp_connect_cancel(struct tcp_connect *tc); /* harmless when not running; no callback after */
 
 #endif

@@ -1,0 +1,114 @@
+/*
+ * private.h - what the files of outbound/ share
+ *
+ *   registry.c  the types a profile may name          set.c    building from a profile, finding, references
+ *   connect.c   names and addresses to one socket     dial.c   dialling, counters, the way over one TCP connection
+ *   direct.c reject.c ss.c socks5.c group.c           one type each
+ *   atyp.c pktq.c                                     small helpers
+ */
+#ifndef OUTBOUND_PRIVATE_H
+#define OUTBOUND_PRIVATE_H
+
+#include "core/arena.h"
+#include "core/map.h"
+#include "outbound/outbound.h"
+
+/* ---- types ---- */
+
+extern const struct outbound_ops direct_ops, compatible_ops, reject_ops, reject_drop_ops, pass_ops, ss_ops, socks5_ops;
+
+/* The type a profile names (letter case ignored), or NULL. Types that this build knows but cannot dial have an init that says so. */
+const struct outbound_ops *registry_find(const char *type);
+
+/* The fields that every type with a server begins with. */
+#define OUT_SERVER_FIELDS                                                                        \
+    { "server", CFG_HOST, offsetof(struct outbound, server), CFG_REQUIRED, .help = "name or address" }, \
+    { "port", CFG_PORT, offsetof(struct outbound, port), CFG_REQUIRED }
+
+/* An option of a node that makes this build unable to dial it: warns "unsupported-proxy" at the node and returns -ERR_UNSUPPORTED. */
+int out_unsupported(const struct outbound *o, const char *path, struct diag *d, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* An option that is not obeyed, while the node works: warns "unsupported-key". */
+void out_ignored(const struct cfg_node *at, const char *path, struct diag *d, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* A name for people: control bytes escaped, cut to fit. Returns buf. */
+#define OUT_NAME_MAX 128
+const char *out_quote(const char *name, char buf[OUT_NAME_MAX]);
+
+/* ---- sets ---- */
+
+struct named {
+    struct map_node node;
+    struct outbound *o;
+};
+
+struct dead { /* named by the profile, cannot be dialled */
+    struct outbound o;
+    struct outbound_ops ops;
+    const char *why;
+};
+
+struct out_set {
+    uint32_t refs;
+    struct profile *profile; /* owns */
+    const struct out_env *env;
+    struct arena arena;      /* all outbounds and names */
+    struct map names;        /* struct named */
+    struct outbound **live;  /* by id */
+    struct dead **dead;      /* by id - n_live */
+    int32_t n_live, n_dead;
+    struct outbound **sorted; /* the profile's own nodes by name, for include-all; made at first need */
+    uint32_t n_sorted;
+};
+
+/* A zeroed outbound of a type in the set's arena; not yet in the set. NULL without memory. */
+struct outbound *set_make(struct out_set *s, const struct outbound_ops *ops, const char *name, const struct cfg_node *node);
+static inline bool out_is_dead(const struct out_set *s, const struct outbound *o)
+{
+    return o->id >= s->n_live || o->id < 0;
+}
+
+/* ---- groups (group.c) ---- */
+
+struct group {
+    struct outbound o;
+    const struct cfg_entry *entry; /* NULL: GLOBAL made by us */
+    uint32_t index;                /* among the groups */
+    struct outbound **own;         /* members written in the group */
+    uint32_t n_own;
+    struct outbound **all;         /* members by include-all: shared by all groups that have them */
+    uint32_t n_all;
+    struct outbound *now;          /* the choice; set by group_settle() */
+    struct cfg_strs names, use;    /* as the profile says: see group_fields */
+    bool include_all, include_all_proxies, include_all_providers, disable_udp;
+    const char *filter, *exclude_filter, *exclude_type, *empty_fallback, *preferred;
+};
+
+/* The sort of group a profile names (letter case ignored), or NULL. group_select: what GLOBAL is. */
+const struct outbound_ops *group_type(const char *type);
+extern const struct outbound_ops *const group_select;
+static inline struct group *group_of(struct outbound *o)
+{
+    return o->ops->pick ? container_of(o, struct group, o) : NULL;
+}
+/* Three steps, each for all groups before the next: members by name; cycles cut; a choice made. 0 or -ENOMEM. */
+int group_members(struct group *g, struct diag *d);
+int group_cut_cycles(struct group *const *groups, uint32_t n, struct diag *d);
+int group_settle(struct group *g, struct diag *d);
+
+/* ---- dialling ---- */
+
+/* Ends a dial: counts it and calls d->done. From the loop only. */
+void out_dial_done(struct outbound *o, struct dial *d, struct stream *s, int err);
+
+/* Puts a layer on a connected stream: 0 and *up, or -err (down stays the caller's). */
+typedef int out_wrap_fn(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up);
+/* The dial of every type that is "one TCP connection and a layer on it" (wrap NULL: no layer), and its cancel. */
+int link_dial(struct outbound *o, struct dial *d, const struct dest *to, enum lookup_for why, out_wrap_fn *wrap);
+void link_cancel(struct outbound *o, struct dial *d);
+
+/* Where a node's server is. */
+static inline struct dest out_server(const struct outbound *o)
+{
+    return (struct dest){ .at.port = o->port, .host = o->server };
+}
+
+#endif

@@ -36,9 +36,11 @@ struct relay {
     void (*progress)(struct relay *r, unsigned up, unsigned down); /* optional: bytes moved just now */
 };
 
-/* Starts pumping; the streams stay the caller's, their on_ready/owner are taken over. Never calls back from inside. */
+/* Starts pumping; the streams stay the caller's, their on_ready/owner are taken over. Never calls back from inside. *r is zero but for
+ * progress. */
 void relay_start(struct relay *r, struct loop *l, struct stream *local, struct stream *remote, void (*done)(struct relay *, int));
-/* Stops without closing anything; no callback after. */
+/* Stops without closing anything; no callback after; the streams have no owner then. Harmless when not running, also on a zeroed r and after
+ * the streams are gone. */
 void relay_stop(struct relay *r);
 
 #endif

@@ -51,7 +51,7 @@ struct stream_ops {
     ssize_t (*write)(struct stream *s, const struct iovec *iov, int n);
     /* Lends up to max pieces of free memory; returns how many, 0 = full, or -err. Optional, with commit. */
     int (*reserve)(struct stream *s, struct iovec *iov, int max);
-    /* The first n reserved bytes are filled: send them. */
+    /* The first n reserved bytes are filled: send them. The rest is given back, so n 0 only gives back. */
     void (*commit)(struct stream *s, size_t n);
 
     /* No more bytes from us: half-close after what was taken. 0 or -err. */

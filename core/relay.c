@@ -10,6 +10,9 @@
  * and stops when from has nothing, to is full, or the budget of the turn is used up (it then goes on in the next turn, after the others). EOF is
  * passed on as shutdown once everything was taken; the second EOF ends the relay. So does any error.
  *
+ * A write that took less than it was given has found `to` full (stream.h: it will say WRITABLE), so nobody asks again. What `to` lent and `from`
+ * had no bytes for is given back at once.
+ *
  * The buffer is held only while `to` is full; an idle relay holds nothing.
  */
 #include "core/relay.h"
@@ -68,9 +71,10 @@ static enum step into_reserved(struct relay *r, struct relay_dir *d, size_t *mov
 
     if (pieces <= 0)
         return verdict(r, pieces == -STREAM_EOF ? -EPIPE : pieces);
-    if ((n = stream_read(d->from, iov, pieces)) <= 0)
+    n = stream_read(d->from, iov, pieces);
+    d->to->ops->commit(d->to, n > 0 ? (size_t)n : 0);
+    if (n <= 0)
         return verdict(r, n);
-    d->to->ops->commit(d->to, (size_t)n);
     *moved = (size_t)n;
     return STEP_MOVED;
 }
@@ -79,6 +83,7 @@ static enum step from_lent(struct relay *r, struct relay_dir *d, size_t *moved)
 {
     struct iovec iov[PIECES];
     int pieces = stream_peek(d->from, iov, PIECES);
+    bool full;
     ssize_t n;
 
     if (pieces <= 0)
@@ -86,8 +91,9 @@ static enum step from_lent(struct relay *r, struct relay_dir *d, size_t *moved)
     if ((n = stream_write(d->to, iov, pieces)) <= 0)
         return verdict(r, n == -STREAM_EOF ? -EPIPE : n);
     *moved = (size_t)n;
+    full = (size_t)n < iov_total(iov, pieces);
     stream_consume(d->from, (size_t)n);
-    return STEP_MOVED;
+    return full ? STEP_WAIT : STEP_MOVED;
 }
 
 static enum step through_buffer(struct relay *r, struct relay_dir *d, size_t *moved)
@@ -127,6 +133,12 @@ static enum step step(struct relay *r, struct relay_dir *d, size_t *moved)
     return through_buffer(r, d, moved);
 }
 
+static void wait_for_other_half(struct relay *r)
+{
+    r->half_bytes = r->up.bytes + r->down.bytes;
+    timer_set(r->loop, &r->half, RELAY_HALF_CLOSED_MS);
+}
+
 static void pass_eof(struct relay *r, struct relay_dir *d)
 {
     int e;
@@ -135,14 +147,12 @@ static void pass_eof(struct relay *r, struct relay_dir *d)
     if (d->shut)
         return;
     d->shut = true;
-    if ((e = stream_shutdown(d->to)) < 0) {
+    if ((e = stream_shutdown(d->to)) < 0)
         end(r, e);
-        return;
-    }
-    if (r->up.shut && r->down.shut)
+    else if (r->up.shut && r->down.shut)
         end(r, 0);
     else
-        timer_set(r->loop, &r->half, RELAY_HALF_CLOSED_MS);
+        wait_for_other_half(r);
 }
 
 static void pump(struct relay *r, struct relay_dir *d)
@@ -203,14 +213,11 @@ static void on_remote(struct stream *s, unsigned what)
 static void on_half(struct timer *t)
 {
     struct relay *r = container_of(t, struct relay, half);
-    uint64_t now = r->up.bytes + r->down.bytes;
 
-    if (now == r->half_bytes) {
+    if (r->up.bytes + r->down.bytes == r->half_bytes)
         end(r, -ETIMEDOUT);
-        return;
-    }
-    r->half_bytes = now;
-    timer_set(r->loop, t, RELAY_HALF_CLOSED_MS);
+    else
+        wait_for_other_half(r);
 }
 
 static void on_end(struct job *j)
@@ -221,18 +228,16 @@ static void on_end(struct job *j)
     r->done(r, r->err);
 }
 
-/* The first turn: client bytes that are there ride with the protocol header, then the header goes in any case. */
+/* The first turn: client bytes that are there ride with the protocol header, then the header goes in any case (a shutdown took it along). */
 static void on_first(struct job *j)
 {
     struct relay *r = container_of(j, struct relay, first);
     ssize_t n;
 
     pump(r, &r->up);
-    if (!r->running)
-        return;
-    if ((n = stream_write(r->up.to, NULL, 0)) < 0)
+    if (r->running && !r->up.shut && (n = stream_write(r->up.to, NULL, 0)) < 0)
         end(r, (int)n);
-    else
+    if (r->running)
         pump(r, &r->down);
 }
 
@@ -243,7 +248,7 @@ void relay_start(struct relay *r, struct loop *l, struct stream *local, struct s
     r->down = (struct relay_dir){ .from = remote, .to = local };
     r->done = done;
     r->running = true;
-    r->half_bytes = 0;
+    r->err = 0;
     r->half.cb = on_half;
     r->again.cb = on_again;
     r->end.cb = on_end;
@@ -266,8 +271,9 @@ void relay_stop(struct relay *r)
     if (r->down.keep)
         buf_put(r->down.keep);
     r->up.keep = r->down.keep = NULL;
-    if (r->up.from) {
-        r->up.from->on_ready = NULL;
-        r->down.from->on_ready = NULL;
-    }
+    if (!r->up.from)
+        return;
+    r->up.from->on_ready = NULL;
+    r->down.from->on_ready = NULL;
+    r->up.from = r->down.from = NULL; /* the owner closes them now; stopping twice is harmless */
 }

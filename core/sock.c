@@ -3,14 +3,18 @@
  *
  * Interest follows need, because every change of it costs system calls:
  *   READ   is wanted from the first read that found nothing, and stays wanted; it is given up when an event comes that nobody waits for
- *   WRITE  is wanted after a write that fell short, and given up when it came true
+ *   WRITE  is wanted after a write that fell short, and given up when it came true and the owner's next write did not fall short again
  * A read that got less than it asked for has emptied the socket: the next one answers "none now" without asking the kernel.
  *
- * Memory: a stream is about 130 bytes, no buffer. UDP receives into one batch of buffers shared by all sessions, touched only as far as
- * datagrams reach.
+ * A bare socket never says FAILED: its error waits in the kernel for the next read or write, behind the bytes that came before it. The kernel
+ * tells an error once and EOF or EPIPE afterwards, so the first one is remembered and repeated in their place.
+ *
+ * Memory: a stream is about 100 bytes, pooled, without a buffer; it is freed by a job, because its callback may be on the stack when it is
+ * closed. UDP receives into one batch of buffers shared by all sessions, touched only as far as datagrams reach.
  */
 #include "core/sock.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
 #include <stdlib.h>
@@ -26,7 +30,9 @@ struct sock {
     struct job reap;
     bool waits_read, waits_write; /* somebody is to be told */
     bool drained;                 /* the last read emptied it */
+    int err;                      /* the first one the kernel told */
 };
+static_assert(sizeof(struct sock) <= 160, "10,000 idle flows must stay cheap");
 
 static struct pool socks = { .size = sizeof(struct sock), .max_free = 1024 };
 
@@ -39,23 +45,37 @@ static void on_io(struct io *io, uint32_t ready)
 {
     struct sock *k = container_of(io, struct sock, io);
     unsigned what = 0;
+    uint32_t drop = 0;
 
     if (ready & IO_READ) {
         k->drained = false;
         if (k->waits_read)
             what |= STREAM_READABLE;
         else
-            io_want(io, io->want & ~(uint32_t)IO_READ);
+            drop |= IO_READ;
         k->waits_read = false;
     }
     if (ready & IO_WRITE) {
-        io_want(io, io->want & ~(uint32_t)IO_WRITE);
         if (k->waits_write)
             what |= STREAM_WRITABLE;
         k->waits_write = false;
+        drop |= IO_WRITE;
     }
     if (what)
         stream_ready(&k->s, what);
+    if (k->waits_read || k->drained)
+        drop &= ~(uint32_t)IO_READ;
+    if (k->waits_write)
+        drop &= ~(uint32_t)IO_WRITE;
+    if (drop && io->handle) /* not closed meanwhile */
+        io_want(io, io->want & ~drop);
+}
+
+static int fail(struct sock *k, int err)
+{
+    if (!k->err)
+        k->err = -err;
+    return k->err;
 }
 
 static ssize_t none_now(struct sock *k)
@@ -82,8 +102,8 @@ static ssize_t sock_read(struct stream *s, const struct iovec *iov, int n)
         return r;
     }
     if (r == 0)
-        return -STREAM_EOF;
-    return errno == EAGAIN ? none_now(k) : -errno;
+        return k->err ? k->err : iov_total(iov, n) ? -STREAM_EOF : 0;
+    return errno == EAGAIN ? none_now(k) : fail(k, errno);
 }
 
 static ssize_t full(struct sock *k, ssize_t taken)
@@ -105,13 +125,20 @@ static ssize_t sock_write(struct stream *s, const struct iovec *iov, int n)
         r = sendmsg(k->io.fd, &m, MSG_NOSIGNAL);
     while (r < 0 && errno == EINTR);
     if (r < 0)
-        return errno == EAGAIN ? full(k, 0) : -errno;
+        return errno == EAGAIN ? full(k, 0) : fail(k, errno);
     return (size_t)r < iov_total(iov, n) ? full(k, r) : r;
 }
 
 static int sock_shutdown(struct stream *s)
 {
-    return shutdown(of(s)->io.fd, SHUT_WR) < 0 ? -errno : 0;
+    struct sock *k = of(s);
+    int r = shutdown(k->io.fd, SHUT_WR) < 0 ? errno : 0;
+
+    if (r == ENOTCONN) { /* reset meanwhile */
+        r = -sock_error(k->io.fd);
+        return fail(k, r ? r : ECONNRESET);
+    }
+    return -r;
 }
 
 static void reap(struct job *j)
@@ -180,7 +207,7 @@ int sock_error(int fd)
 #define BATCH 16
 #define DATAGRAM 65536
 
-/* Address space for a batch; a page becomes memory when a datagram reaches it. Lives as long as the process. */
+/* Address space for a batch; a page becomes memory when a datagram reaches it. Lives until sock_trim(). */
 static uint8_t *batch;
 
 static uint8_t *batch_get(void)
@@ -204,9 +231,38 @@ struct udp {
     struct loop *loop;
     struct udp_io v4, v6;
     struct endpoint peer; /* connected: only this one */
-    bool connected, closed;
+    bool connected, closed, dead;
     struct job reap;
 };
+
+/* Errors that concern one datagram (mostly ICMP answers to an older one) or pass by: the session goes on. */
+static bool is_soft(int err)
+{
+    switch (err) {
+    case EAGAIN: case EINTR: case ENOMEM: case ENOBUFS:
+    case ECONNREFUSED: case EHOSTUNREACH: case ENETUNREACH: case EHOSTDOWN: case ENETDOWN: case ENONET:
+    case EMSGSIZE: case EPROTO: case ENOPROTOOPT: case EOPNOTSUPP: case EACCES: case EPERM:
+        return true;
+    }
+    return false;
+}
+
+static void stop_io(struct udp_io *x)
+{
+    if (x->io.handle)
+        io_want(&x->io, 0);
+}
+
+static void die(struct udp *u, int err)
+{
+    if (u->dead)
+        return;
+    u->dead = true;
+    stop_io(&u->v4);
+    stop_io(&u->v6);
+    if (u->p.on_dead)
+        u->p.on_dead(&u->p, err);
+}
 
 static void deliver(struct udp *u, struct mmsghdr *m)
 {
@@ -229,13 +285,17 @@ static void on_datagrams(struct io *io, uint32_t ready)
     uint8_t *mem = batch_get();
     int n;
 
-    if (!mem)
+    if (!mem) { /* no memory: the datagram is lost, the session is not */
+        recv(io->fd, &ss, 1, 0);
         return;
+    }
     for (int i = 0; i < BATCH; i++) {
         iov[i] = (struct iovec){ mem + (size_t)i * DATAGRAM, DATAGRAM };
         m[i].msg_hdr = (struct msghdr){ .msg_name = &ss[i], .msg_namelen = sizeof(ss[i]), .msg_iov = &iov[i], .msg_iovlen = 1 };
     }
-    n = recvmmsg(io->fd, m, BATCH, 0, NULL); /* an ICMP error is taken with it and forgotten: datagrams may be lost */
+    n = recvmmsg(io->fd, m, BATCH, 0, NULL);
+    if (n < 0 && !is_soft(errno))
+        die(u, -errno);
     for (int i = 0; i < n && !u->closed; i++)
         deliver(u, &m[i]);
 }
@@ -264,6 +324,8 @@ static int udp_send(struct pktsess *p, const struct dest *to, const void *buf, s
     socklen_t ss_len;
     int r;
 
+    if (u->dead)
+        return -ERR_CLOSED;
     if (!addr_is_set(&at->ip))
         return -ERR_NAME;
     if (!x->io.handle && (r = udp_open(u, x, at->ip.ver == 6 ? AF_INET6 : AF_INET)) < 0)

@@ -10,11 +10,15 @@
  *   check     deferred jobs (from watchers)
  *
  * libuv frees a handle a turn after uv_close(), so the uv_poll_t of a watcher lives in a pool of ours; the watcher only points to it, and is
- * unhooked at once: a callback of an unhooked handle is swallowed.
+ * unhooked at once: a callback of an unhooked handle is swallowed. libuv stops a handle whose descriptor has an error (EPOLLERR); the watcher
+ * is told and, if it still wants something afterwards, started again.
  *
  * The wheel: three levels of 256 lists; a tick is 8 ms. Level 0 holds what is due within 256 ticks, level 1 within 65,536, level 2 the
  * rest; a list of a higher level is dealt out when its time begins. One bit a list says "perhaps not empty", so the next due tick is found
  * without walking. Nothing armed: no wake-ups.
+ *
+ * All clocks here are libuv's time of the turn but for arming, which asks the system: it may be ahead, never behind, so a timer is never early
+ * by either clock.
  *
  * Memory: handles are pooled and freed with the loop; nothing else is allocated.
  */
@@ -29,6 +33,7 @@
 #define TICK_MS 8
 #define SLOTS 256
 #define LEVELS 3
+#define AFTER_MAX (UINT64_C(1) << 48) /* keeps due_ms from wrapping around */
 
 struct handle {
     uv_poll_t poll;
@@ -279,7 +284,7 @@ static void on_timer(uv_timer_t *u)
     struct loop *l = container_of(u, struct loop, timer);
 
     l->armed = 0;
-    wheel_run(l, loop_clock() / TICK_MS);
+    wheel_run(l, uv_now(u->loop) / TICK_MS);
 }
 
 static void arm(struct loop *l)
@@ -298,8 +303,8 @@ static void arm(struct loop *l)
 void timer_set(struct loop *l, struct timer *t, uint64_t after_ms)
 {
     timer_cancel(t);
-    t->due_ms = loop_clock() + after_ms;
-    if (!t->due_ms)
+    t->due_ms = loop_clock() + (after_ms < AFTER_MAX ? after_ms : AFTER_MAX);
+    if (!t->due_ms) /* the machine's first millisecond */
         t->due_ms = 1;
     wheel_add(&l->wheel, t);
 }
@@ -369,16 +374,25 @@ void loop_post(struct loop *l, struct job *j)
     uv_async_send(&l->async);
 }
 
+/* Runs what was posted until now. `queued` belongs to the lock, so that a job may be posted again as soon as it runs. */
 static void on_async(uv_async_t *u)
 {
     struct loop *l = container_of(u, struct loop, async);
-    struct list_head now;
+    struct list_head *n, mark;
 
-    list_init(&now);
     pthread_mutex_lock(&l->lock);
-    list_splice(&now, &l->posted);
+    list_append(&l->posted, &mark);
+    while ((n = list_first(&l->posted)) != &mark) {
+        struct job *j = container_of(n, struct job, node);
+
+        list_del(n);
+        j->queued = 0;
+        pthread_mutex_unlock(&l->lock);
+        j->cb(j);
+        pthread_mutex_lock(&l->lock);
+    }
+    list_del(&mark);
     pthread_mutex_unlock(&l->lock);
-    run_jobs(&now);
 }
 
 /* ---- the loop ---- */
@@ -430,20 +444,22 @@ struct loop *loop_new(void)
     return l;
 }
 
-static void close_own(uv_handle_t *u, void *arg)
+static void close_any(uv_handle_t *u, void *arg)
 {
     if (!uv_is_closing(u))
-        uv_close(u, u->type == UV_POLL ? on_handle_closed : NULL);
+        uv_close(u, NULL);
 }
 
 void loop_free(struct loop *l)
 {
     if (!l)
         return;
+    on_async(&l->async);
     run_jobs(&l->jobs);
-    uv_walk(&l->uv, close_own, NULL);
-    uv_run(&l->uv, UV_RUN_DEFAULT);
-    uv_loop_close(&l->uv);
+    uv_walk(&l->uv, close_any, NULL);
+    do
+        uv_run(&l->uv, UV_RUN_DEFAULT); /* returns at once, once, when loop_stop() came outside of a run */
+    while (uv_loop_close(&l->uv) == UV_EBUSY);
     list_each_safe(n, tmp, &l->handles)
         free(container_of(n, struct handle, all));
     pthread_mutex_destroy(&l->lock);
@@ -482,6 +498,7 @@ void loop_turn(struct loop *l, unsigned max_wait_ms)
         uv_timer_start(&l->wait, on_wait, max_wait_ms, 0);
     uv_run(&l->uv, max_wait_ms ? UV_RUN_ONCE : UV_RUN_NOWAIT);
     uv_timer_stop(&l->wait);
+    run_jobs(&l->jobs); /* UV_RUN_ONCE looks at timers a second time, at its end */
 }
 
 void *loop_uv(struct loop *l)

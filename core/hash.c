@@ -1,8 +1,16 @@
 /*
  * hash.c - SipHash-1-3 under a random key per process
+ *
+ * Names and addresses in our tables are chosen by strangers; with a key they do not know they cannot choose them to collide. One round a
+ * word and three at the end are enough for tables (not for signatures).
+ *
+ * The key is made once, at first use, by whichever thread comes first. No memory is allocated.
  */
 #include "core/hash.h"
 
+#include <endian.h>
+#include <errno.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/random.h>
@@ -14,11 +22,10 @@ void random_bytes(void *p, size_t len)
     while (len) {
         ssize_t n = getrandom(at, len, 0);
 
-        if (n <= 0) {
-            if (n < 0)
-                continue; /* EINTR */
+        if (n < 0 && errno == EINTR)
+            continue;
+        if (n <= 0)
             abort();
-        }
         at += n;
         len -= (size_t)n;
     }
@@ -51,8 +58,8 @@ static inline uint64_t load64(const uint8_t *p)
 {
     uint64_t v;
 
-    memcpy(&v, p, 8); /* little-endian machines; others get another, equally good hash */
-    return v;
+    memcpy(&v, p, 8);
+    return le64toh(v);
 }
 
 static uint64_t sip13(uint64_t k0, uint64_t k1, const uint8_t *p, size_t len)
@@ -84,11 +91,17 @@ uint64_t siphash13(const uint8_t key[16], const void *p, size_t len)
     return sip13(load64(key), load64(key + 8), p, len);
 }
 
+static uint64_t process_key[2];
+
+static void make_key(void)
+{
+    random_bytes(process_key, sizeof(process_key));
+}
+
 uint64_t hash_bytes(const void *p, size_t len)
 {
-    static uint64_t key[2];
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
 
-    if (!key[0])
-        random_bytes(key, sizeof(key));
-    return sip13(key[0], key[1], p, len);
+    pthread_once(&once, make_key);
+    return sip13(process_key[0], process_key[1], p, len);
 }

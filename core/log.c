@@ -1,5 +1,8 @@
 /*
  * log.c - one line per message on stderr, and a second reader
+ *
+ * A message is made in one buffer on the stack and written by one write(2), so lines of two processes do not mix; what does not fit in 2 KiB
+ * is cut. errno is left as it was, so that a message may stand between a failed call and the look at its reason.
  */
 #include "core/log.h"
 
@@ -23,18 +26,17 @@ void log_writev(enum log_level level, enum log_sys sys, const char *fmt, va_list
 {
     char line[2048];
     size_t head = (size_t)snprintf(line, sizeof(line), "%s %-5s ", level_tag[level], sys_name[sys]);
-    int n = vsnprintf(line + head, sizeof(line) - head - 1, fmt, ap);
+    int saved = errno, n = vsnprintf(line + head, sizeof(line) - head - 1, fmt, ap);
     size_t len = head + (n < 0 ? 0 : (size_t)n);
 
     if (len > sizeof(line) - 2)
         len = sizeof(line) - 2;
     if (level >= log_sink_threshold && sink)
         sink(sink_arg, level, sys, line + head);
-    if (level < log_threshold)
-        return;
     line[len] = '\n';
-    if (write(STDERR_FILENO, line, len + 1) < 0)
-        return; /* nobody to tell */
+    if (level >= log_threshold && write(STDERR_FILENO, line, len + 1) < 0)
+        errno = saved; /* nobody to tell */
+    errno = saved;
 }
 
 void log_write(enum log_level level, enum log_sys sys, const char *fmt, ...)

@@ -1,0 +1,262 @@
+/*
+ * json.c - what the engine knows, as the control API spells it
+ */
+#include <stdio.h>
+#include <string.h>
+#include <time.h>
+
+#include "controller/private.h"
+
+/* Text that may hold anything: invalid UTF-8 is escaped, never dropped. */
+static json_t *text(const char *s)
+{
+    json_t *j = json_string(s ? s : "");
+    char safe[1024];
+
+    return j ? j : json_string(log_safe(s, strlen(s), safe, sizeof(safe)));
+}
+
+json_t *json_proxy(struct outbound *o)
+{
+    json_t *j = json_pack("{s:o, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:[], s:{}, s:s, s:i, s:s, s:s}", "name", text(o->name), "type", o->ops->api_type, "udp",
+                          o->udp, "uot", 0, "xudp", 0, "tfo", 0, "mptcp", 0, "smux", 0, "alive", 1, "history", "extra", "interface", "", "routing-mark", 0,
+                          "provider-name", "", "dialer-proxy", "");
+    json_t *all;
+    struct outbound *m;
+
+    if (!j || o->ops->action != OUT_GROUP)
+        return j;
+    all = json_array();
+    for (uint32_t i = 0; (m = out_member(o, i)); i++)
+        json_array_append_new(all, text(m->name));
+    json_object_set_new(j, "all", all);
+    json_object_set_new(j, "now", text(out_now(o) ? out_now(o)->name : ""));
+    json_object_set_new(j, "testUrl", json_string(""));
+    json_object_set_new(j, "hidden", json_false());
+    json_object_set_new(j, "icon", json_string(""));
+    return j;
+}
+
+json_t *json_proxies(struct ctl *c)
+{
+    struct out_set *s = eng_policy(c->eng)->outs;
+    json_t *all = json_object();
+
+    for (int32_t i = 0; i < out_count(s); i++)
+        json_object_set_new(all, out_at(s, i)->name, json_proxy(out_at(s, i)));
+    return json_pack("{s:o}", "proxies", all);
+}
+
+json_t *json_group_list(struct ctl *c)
+{
+    struct out_set *s = eng_policy(c->eng)->outs;
+    json_t *list = json_array();
+
+    for (int32_t i = 0; i < out_count(s); i++)
+        if (out_at(s, i)->ops->action == OUT_GROUP)
+            json_array_append_new(list, json_proxy(out_at(s, i)));
+    return json_pack("{s:o}", "proxies", list);
+}
+
+/* Every group with members of its own is also a "Compatible" provider, and `default` holds everything. */
+json_t *json_providers(struct ctl *c)
+{
+    struct out_set *s = eng_policy(c->eng)->outs;
+    json_t *all = json_object(), *everything = json_array();
+
+    for (int32_t i = 0; i < out_count(s); i++) {
+        struct outbound *o = out_at(s, i), *m;
+        json_t *members;
+
+        if (o->ops->action == OUT_PROXY)
+            json_array_append_new(everything, json_proxy(o));
+        if (o->ops->action != OUT_GROUP)
+            continue;
+        members = json_array();
+        for (uint32_t k = 0; (m = out_member(o, k)); k++)
+            json_array_append_new(members, json_proxy(m));
+        json_object_set_new(all, o->name, json_pack("{s:o, s:s, s:s, s:o, s:s, s:s}", "name", text(o->name), "type", "Proxy", "vehicleType", "Compatible", "proxies",
+                                                    members, "testUrl", "", "expectedStatus", "*"));
+    }
+    json_object_set_new(all, "default", json_pack("{s:s, s:s, s:s, s:o, s:s, s:s}", "name", "default", "type", "Proxy", "vehicleType", "Compatible", "proxies",
+                                                  everything, "testUrl", "", "expectedStatus", "*"));
+    return json_pack("{s:o}", "providers", all);
+}
+
+json_t *json_rules(struct ctl *c)
+{
+    struct ruleset *rs = eng_policy(c->eng)->rules;
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; i < rules_count(rs); i++) {
+        const struct rule *r = rules_at(rs, i);
+
+        json_array_append_new(list, json_pack("{s:i, s:s, s:o, s:o, s:i, s:{s:b, s:I}}", "index", (int)r->index, "type", rule_type_api_name(r->type), "payload",
+                                              text(r->payload), "proxy", text(r->target), "size", -1, "extra", "disabled", 0, "hitCount",
+                                              (json_int_t)r->hits));
+    }
+    return json_pack("{s:o}", "rules", list);
+}
+
+json_t *json_configs(struct ctl *c)
+{
+    const struct profile *p = eng_profile(c->eng);
+    struct eng_status st;
+    char a4[ADDR_STRLEN + 4] = "", a6[ADDR_STRLEN + 4] = "", t[ADDR_STRLEN];
+    json_t *hijack = json_array(), *tun, *v4 = json_array(), *v6 = json_array();
+
+    eng_status(c->eng, &st);
+    for (uint32_t i = 0; i < p->tun.dns_hijack.n; i++)
+        json_array_append_new(hijack, text(p->tun.dns_hijack.v[i]));
+    if (p->tun.inet4.ip.ver) {
+        snprintf(a4, sizeof(a4), "%s/%u", addr_str(&p->tun.inet4.ip, t), p->tun.inet4.len);
+        json_array_append_new(v4, json_string(a4));
+    }
+    if (p->tun.inet6.ip.ver) {
+        snprintf(a6, sizeof(a6), "%s/%u", addr_str(&p->tun.inet6.ip, t), p->tun.inet6.len);
+        json_array_append_new(v6, json_string(a6));
+    }
+    tun = json_pack("{s:b, s:s, s:s, s:o, s:b, s:b, s:b, s:i, s:o, s:o, s:i}", "enable", 1, "device", st.tun.device, "stack", "gVisor", "dns-hijack", hijack,
+                    "auto-route", p->tun.auto_route, "strict-route", p->tun.strict_route, "auto-detect-interface", 1, "mtu", (int)p->tun.mtu,
+                    "inet4-address", v4, "inet6-address", v6, "file-descriptor", 0);
+    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:o, s:n, s:b, s:s, s:s, s:b, s:s, s:b, s:s, s:b, s:s, s:b, s:s}", "port", 0, "socks-port", 0, "redir-port", 0,
+                     "tproxy-port", 0, "mixed-port", 0, "tun", tun, "authentication", "allow-lan", 0, "bind-address", "*", "mode", mode_names[eng_mode(c->eng)],
+                     "unified-delay", 0, "log-level", log_level_name(log_threshold), "ipv6", p->ipv6, "interface-name", p->interface_name ? p->interface_name : "",
+                     "tcp-concurrent", 0, "find-process-mode", "off", "sniffing", 0, "global-ua", "shunt");
+}
+
+static void rfc3339(int64_t ms, char out[40])
+{
+    time_t s = (time_t)(ms / 1000);
+    struct tm tm;
+    size_t n;
+
+    gmtime_r(&s, &tm);
+    n = strftime(out, 40, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(out + n, 40 - n, ".%03dZ", (int)(ms % 1000));
+}
+
+static void uuid_text(const uint8_t u[16], char out[37])
+{
+    static const char hex[] = "0123456789abcdef";
+    char *p = out;
+
+    for (int i = 0; i < 16; i++) {
+        if (i == 4 || i == 6 || i == 8 || i == 10)
+            *p++ = '-';
+        *p++ = hex[u[i] >> 4];
+        *p++ = hex[u[i] & 15];
+    }
+    *p = 0;
+}
+
+static const char *ip_text(const struct addr *a, char buf[ADDR_STRLEN])
+{
+    return addr_is_set(a) ? addr_str(a, buf) : "";
+}
+
+static json_t *connection(const struct conn_view *v)
+{
+    char id[37], start[40], src[ADDR_STRLEN], dst[ADDR_STRLEN], sport[8], dport[8], rem[ENDPOINT_STRLEN] = "";
+    json_t *chains = json_array(), *meta;
+
+    uuid_text(v->uuid, id);
+    rfc3339(v->start_unix_ms, start);
+    snprintf(sport, sizeof(sport), "%u", v->meta.src.port);
+    snprintf(dport, sizeof(dport), "%u", v->meta.dst.at.port);
+    if (addr_is_set(&v->remote.ip))
+        endpoint_str(&v->remote, rem);
+    for (int i = v->n_chain - 1; i >= 0; i--) /* the proxy first, then each group outward */
+        json_array_append_new(chains, text(v->chain[i]));
+    meta = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:i, s:s, s:n, s:n, s:s, s:s, s:s, s:s, s:i}", "network",
+                     v->meta.net == FLOW_UDP ? "udp" : "tcp", "type", "Tun", "sourceIP", ip_text(&v->meta.src.ip, src), "destinationIP",
+                     ip_text(&v->meta.dst.at.ip, dst), "sourcePort", sport, "destinationPort", dport, "inboundPort", "0", "inboundIP", "", "inboundName",
+                     "DEFAULT-TUN", "inboundUser", "", "host", text(v->meta.dst.host), "sniffHost", "", "dnsMode", v->dns_mode, "process", "", "processPath", "",
+                     "uid", 0, "remoteDestination", rem, "sourceGeoIP", "destinationGeoIP", "sourceIPASN", "", "destinationIPASN", "", "specialProxy", "",
+                     "specialRules", "", "dscp", 0);
+    return json_pack("{s:s, s:o, s:I, s:I, s:s, s:o, s:[], s:s, s:o, s:s, s:I}", "id", id, "metadata", meta, "upload", (json_int_t)v->up, "download",
+                     (json_int_t)v->down, "start", start, "chains", chains, "providerChains", "rule", v->rule_api, "rulePayload", text(v->rule_payload), "state",
+                     v->state, "age_ms", (json_int_t)v->age_ms);
+}
+
+static void add_connection(void *arg, const struct conn_view *v)
+{
+    json_array_append_new(arg, connection(v));
+}
+
+json_t *json_connections(struct ctl *c, bool closed)
+{
+    json_t *list = json_array();
+    struct eng_status st;
+
+    eng_status(c->eng, &st);
+    eng_each_flow(c->eng, closed, add_connection, list);
+    return json_pack("{s:I, s:I, s:o, s:I}", "downloadTotal", (json_int_t)st.down_total, "uploadTotal", (json_int_t)st.up_total, "connections", list, "memory",
+                     (json_int_t)plat_rss());
+}
+
+json_t *json_traffic(struct ctl *c)
+{
+    struct eng_status st;
+
+    eng_status(c->eng, &st);
+    return json_pack("{s:I, s:I, s:I, s:I}", "up", (json_int_t)st.up_rate, "down", (json_int_t)st.down_rate, "upTotal", (json_int_t)st.up_total, "downTotal",
+                     (json_int_t)st.down_total);
+}
+
+json_t *json_status(struct ctl *c)
+{
+    const struct profile *p = eng_profile(c->eng);
+    const struct diag *d = eng_diag(c->eng);
+    json_t *skipped = json_array(), *addrs = json_array(), *listen = json_array();
+    char a[ADDR_STRLEN + 8], t[ADDR_STRLEN], sock[4096];
+    const struct cidr *own[] = { &p->tun.inet4, &p->tun.inet6 };
+    struct eng_status st;
+
+    eng_status(c->eng, &st);
+    for (size_t i = 0; i < d->n; i++)
+        json_array_append_new(skipped, json_pack("{s:i, s:i, s:s, s:s, s:o}", "line", (int)d->items[i].line, "column", (int)d->items[i].column, "path",
+                                                 d->items[i].path, "code", d->items[i].code, "message", text(d->items[i].message)));
+    for (int i = 0; i < 2; i++) {
+        if (!own[i]->ip.ver)
+            continue;
+        snprintf(a, sizeof(a), "%s/%u", addr_str(&own[i]->ip, t), own[i]->len);
+        json_array_append_new(addrs, json_string(a));
+    }
+    snprintf(sock, sizeof(sock), "%s/shunt.sock", c->state_dir);
+    json_array_append_new(listen, text(sock));
+    if (c->at)
+        json_array_append_new(listen, text(c->at));
+    return json_pack("{s:s, s:s, s:i, s:I, s:o, s:{s:s, s:i, s:o, s:b, s:b, s:i}, s:{s:s, s:b, s:i, s:i}, s:o, s:{s:I, s:I}, s:i, s:b, s:I, s:o}", "version",
+                     SHUNT_VERSION, "mode", mode_names[eng_mode(c->eng)], "pid", st.supervisor_pid, "uptime_s", (json_int_t)(st.uptime_ms / 1000), "profile",
+                     text(st.profile_name), "tun", "device", st.tun.device, "mtu", (int)p->tun.mtu, "addresses", addrs, "vnet_hdr", st.tun.vnet_hdr, "tso",
+                     st.tun.tso, "flows", (int)st.n_flows, "dns", "listen", st.dns_listen, "redirect", st.tun.dns_redirect, "fakeip_used",
+                     (int)st.fake_used, "fakeip_size", (int)st.fake_size, "controller", listen, "totals", "up", (json_int_t)st.up_total, "down",
+                     (json_int_t)st.down_total, "flows", (int)st.n_flows, "ping_direct", st.ping_direct, "memory", (json_int_t)plat_rss(), "skipped", skipped);
+}
+
+json_t *json_explain(const struct explain *x)
+{
+    static const char *const actions[] = { "proxy", "direct", "reject", "reject-drop", "none" };
+    json_t *chain = json_array(), *resolved = json_null(), *needed = json_array(), *rule = json_null();
+    const struct outbound *leaf = x->n_chain ? x->chain[x->n_chain - 1] : NULL;
+    char t[ADDR_STRLEN];
+
+    for (int i = 0; i < x->n_chain; i++)
+        json_array_append_new(chain, text(x->chain[i]->name));
+    if (x->resolved) {
+        resolved = json_array();
+        for (int i = 0; i < x->n_answer; i++)
+            json_array_append_new(resolved, json_string(addr_str(&x->answer[i], t)));
+    }
+    if (x->needed_ip)
+        json_array_append_new(needed, json_string("ip"));
+    if (x->rule)
+        rule = json_pack("{s:i, s:i, s:s, s:o, s:o}", "index", (int)x->rule->index, "line", (int)x->rule->line, "type", rule_type_name(x->rule->type), "payload",
+                         text(x->rule->payload), "target", text(x->rule->target));
+    return json_pack("{s:s, s:o, s:o, s:i, s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "network", x->meta.net == FLOW_UDP ? "udp" : "tcp", "host",
+                     x->meta.dst.host ? text(x->meta.dst.host) : json_null(), "ip",
+                     addr_is_set(&x->meta.dst.at.ip) ? json_string(addr_str(&x->meta.dst.at.ip, t)) : json_null(), "port", x->meta.dst.at.port, "mode",
+                     mode_names[x->mode], "rule", rule, "chain", chain, "outbound", text(leaf ? leaf->name : "REJECT"), "action", actions[x->action],
+                     "resolved", resolved, "needed", needed, "note", x->note ? json_string(x->note) : json_null());
+}

@@ -1,0 +1,398 @@
+/*
+ * routes.c - method and path -> handler
+ *
+ * A table; `*` stands for one path segment, decoded after the split. What is not in it is 404.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "controller/private.h"
+
+static bool hexval(char c, unsigned *v)
+{
+    *v = c >= '0' && c <= '9' ? (unsigned)(c - '0') : c >= 'a' && c <= 'f' ? (unsigned)(c - 'a' + 10) : c >= 'A' && c <= 'F' ? (unsigned)(c - 'A' + 10) : 16;
+    return *v < 16;
+}
+
+static char *decode(const char *s, size_t n)
+{
+    char *out = malloc(n + 1);
+    size_t at = 0;
+    unsigned a, b;
+
+    for (size_t i = 0; out && i < n; i++) {
+        if (s[i] == '%' && i + 2 < n + 0 && hexval(s[i + 1], &a) && hexval(s[i + 2], &b)) {
+            out[at++] = (char)(a << 4 | b);
+            i += 2;
+        } else {
+            out[at++] = s[i];
+        }
+    }
+    if (out)
+        out[at] = 0;
+    return out;
+}
+
+/* Query arguments are not decoded by the server (the path must not be): done here. The caller frees. */
+static char *arg(struct request *q, const char *key)
+{
+    const char *v = query_arg(q, key);
+
+    return v ? decode(v, strlen(v)) : NULL;
+}
+
+static json_t *body_object(struct request *q)
+{
+    json_t *j = q->body ? json_loadb(q->body, q->body_len, JSON_REJECT_DUPLICATES, NULL) : NULL;
+
+    if (j && !json_is_object(j)) {
+        json_decref(j);
+        return NULL;
+    }
+    return j;
+}
+
+/* ---- handlers ---- */
+
+static enum MHD_Result get_root(struct request *q)
+{
+    return answer_json(q, 200, json_pack("{s:s}", "hello", "mihomo"));
+}
+
+static enum MHD_Result get_version(struct request *q)
+{
+    return answer_json(q, 200, json_pack("{s:b, s:s}", "meta", 1, "version", "shunt " SHUNT_VERSION));
+}
+
+static enum MHD_Result get_configs(struct request *q)
+{
+    return answer_json(q, 200, json_configs(q->ctl));
+}
+
+static int mode_of(const char *s)
+{
+    for (int i = 0; mode_names[i]; i++)
+        if (!strcasecmp(mode_names[i], s))
+            return i;
+    return -1;
+}
+
+/* Everything is looked at before anything is changed. Keys that need a restart here (ports, tun) are taken and have no effect. */
+static enum MHD_Result patch_configs(struct request *q)
+{
+    json_t *j = body_object(q), *mode, *level;
+    enum log_level l = log_threshold;
+    int m = -1;
+    bool bad;
+
+    if (!j)
+        return answer_error(q, 400, "Body invalid");
+    mode = json_object_get(j, "mode");
+    level = json_object_get(j, "log-level");
+    bad = (mode && (!json_is_string(mode) || (m = mode_of(json_string_value(mode))) < 0)) ||
+          (level && (!json_is_string(level) || log_level_parse(json_string_value(level), &l) < 0));
+    json_decref(j);
+    if (bad)
+        return answer_error(q, 400, "Body invalid");
+    if (m >= 0)
+        eng_set_mode(q->ctl->eng, (enum mode)m);
+    log_threshold = l;
+    return answer_empty(q, 204);
+}
+
+static enum MHD_Result put_configs(struct request *q)
+{
+    json_t *j = body_object(q);
+    const char *payload = json_string_value(json_object_get(j, "payload"));
+    char message[512] = "";
+    struct diag d;
+    int r;
+
+    if (!payload || !*payload) {
+        json_decref(j);
+        return answer_error(q, 400, j ? "only a payload can be loaded here; send SIGHUP to read the file again" : "Body invalid");
+    }
+    r = eng_reload(q->ctl->eng, payload, strlen(payload), &d);
+    json_decref(j);
+    if (r == 0)
+        return answer_empty(q, 204);
+    for (size_t i = 0; i < d.n; i++)
+        if (d.items[i].level == DIAG_ERROR && !*message)
+            snprintf(message, sizeof(message), "line %u: %s", d.items[i].line, d.items[i].message);
+    diag_fini(&d);
+    return answer_error(q, 400, *message ? message : "the profile cannot be used");
+}
+
+static enum MHD_Result get_proxies(struct request *q)
+{
+    return answer_json(q, 200, json_proxies(q->ctl));
+}
+
+static struct outbound *named(struct request *q)
+{
+    return q->arg[0] ? out_find(eng_policy(q->ctl->eng)->outs, q->arg[0]) : NULL;
+}
+
+static enum MHD_Result get_proxy(struct request *q)
+{
+    struct outbound *o = named(q);
+
+    return o ? answer_json(q, 200, json_proxy(o)) : answer_error(q, 404, "Resource not found");
+}
+
+static enum MHD_Result put_proxy(struct request *q)
+{
+    struct outbound *o = named(q);
+    json_t *j;
+    const char *name;
+    int r;
+
+    if (!o)
+        return answer_error(q, 404, "Resource not found");
+    j = body_object(q);
+    name = json_string_value(json_object_get(j, "name"));
+    r = name ? eng_select(q->ctl->eng, o, name) : -EBADMSG;
+    json_decref(j);
+    if (r == 0)
+        return answer_empty(q, 204);
+    return answer_error(q, 400, r == -EBADMSG ? "Body invalid" : r == -EINVAL ? "Must be a Selector" : "Selector update error: proxy does not exist");
+}
+
+static enum MHD_Result get_groups(struct request *q)
+{
+    return answer_json(q, 200, json_group_list(q->ctl));
+}
+
+static enum MHD_Result get_group(struct request *q)
+{
+    struct outbound *o = named(q);
+
+    return o && o->ops->action == OUT_GROUP ? answer_json(q, 200, json_proxy(o)) : answer_error(q, 404, "Resource not found");
+}
+
+static enum MHD_Result get_providers(struct request *q)
+{
+    return answer_json(q, 200, json_providers(q->ctl));
+}
+
+static enum MHD_Result get_rule_providers(struct request *q)
+{
+    return answer_json(q, 200, json_pack("{s:{}}", "providers"));
+}
+
+static enum MHD_Result get_rules(struct request *q)
+{
+    return answer_json(q, 200, json_rules(q->ctl));
+}
+
+static enum MHD_Result get_connections(struct request *q)
+{
+    const char *interval = query_arg(q, "interval");
+    long ms = interval ? strtol(interval, NULL, 10) : 1000;
+
+    if (is_websocket(q->conn))
+        return stream_open(q, SUB_CONNECTIONS, ms < 100 || ms > 60000 ? 1000 : (unsigned)ms, LOG_INFO, false);
+    return answer_json(q, 200, json_connections(q->ctl, false));
+}
+
+static enum MHD_Result delete_connections(struct request *q)
+{
+    eng_kill(q->ctl->eng, NULL);
+    return answer_empty(q, 204);
+}
+
+static bool parse_uuid(const char *s, uint8_t out[16])
+{
+    unsigned hi, lo;
+
+    for (int i = 0; i < 16; i++) {
+        if (*s == '-')
+            s++;
+        if (!hexval(s[0], &hi) || !hexval(s[1], &lo))
+            return false;
+        out[i] = (uint8_t)(hi << 4 | lo);
+        s += 2;
+    }
+    return !*s;
+}
+
+static enum MHD_Result delete_connection(struct request *q)
+{
+    uint8_t id[16];
+
+    if (q->arg[0] && parse_uuid(q->arg[0], id))
+        eng_kill(q->ctl->eng, id);
+    return answer_empty(q, 204);
+}
+
+static enum MHD_Result get_traffic(struct request *q)
+{
+    return stream_open(q, SUB_TRAFFIC, 1000, LOG_INFO, false);
+}
+
+static enum MHD_Result get_memory(struct request *q)
+{
+    return stream_open(q, SUB_MEMORY, 1000, LOG_INFO, false);
+}
+
+static enum MHD_Result get_logs(struct request *q)
+{
+    const char *level = query_arg(q, "level"), *format = query_arg(q, "format");
+    enum log_level l = LOG_INFO;
+
+    if (level && *level && log_level_parse(level, &l) < 0)
+        return answer_error(q, 400, "Body invalid");
+    return stream_open(q, SUB_LOGS, 0, l, format && !strcmp(format, "structured"));
+}
+
+/* ---- our own: what the command line asks ---- */
+
+static enum MHD_Result get_status(struct request *q)
+{
+    return answer_json(q, 200, json_status(q->ctl));
+}
+
+static enum MHD_Result get_flows(struct request *q)
+{
+    const char *closed = query_arg(q, "closed");
+
+    return answer_json(q, 200, json_connections(q->ctl, closed && *closed == '1'));
+}
+
+struct later {
+    struct eng_explain x;
+    struct request *q;
+    char host[HOST_MAX + 1];
+    bool inside; /* the call that started it has not returned */
+};
+
+static void on_explained(struct eng_explain *x)
+{
+    struct later *l = container_of(x, struct later, x);
+
+    l->q->later = json_explain(&x->x);
+    l->q->later_status = 200;
+    if (l->inside)
+        return;
+    l->q->suspended = false;
+    MHD_resume_connection(l->q->conn);
+    listener_kick(l->q->listener);
+    free(l);
+}
+
+/* /shunt/explain?host=|ip=&port=&network=&answer=: `answer` is the address a look-up would give; `batch` = nothing is looked up. */
+static enum MHD_Result get_explain(struct request *q)
+{
+    char *host = arg(q, "host"), *ip = arg(q, "ip"), *answer = arg(q, "answer"), *src = arg(q, "src");
+    const char *port = query_arg(q, "port"), *net = query_arg(q, "network");
+    struct later *l = calloc(1, sizeof(*l));
+    struct flow_meta *m = l ? &l->x.x.meta : NULL;
+    bool bad = !l, now;
+    json_t *j;
+
+    if (m) {
+        m->net = net && !strcmp(net, "udp") ? FLOW_UDP : FLOW_TCP;
+        m->via = FLOW_VIA_TUN;
+        m->dst.at.port = port ? (uint16_t)strtoul(port, NULL, 10) : 0;
+        if (host && *host) {
+            bad |= host_normalise(host, strlen(host), l->host) < 0;
+            m->dst.host = l->host;
+        }
+        bad |= ip && *ip && addr_parse(ip, &m->dst.at.ip) < 0;
+        bad |= answer && *answer && addr_parse(answer, &l->x.x.answer[0]) < 0;
+        bad |= src && *src && endpoint_parse(src, &m->src) < 0 && addr_parse(src, &m->src.ip) < 0;
+        bad |= !m->dst.host && !addr_is_set(&m->dst.at.ip);
+        l->x.x.n_answer = answer && *answer ? 1 : 0;
+        l->x.x.may_ask = !l->x.x.n_answer && !query_arg(q, "batch");
+        l->x.done = on_explained;
+        l->q = q;
+    }
+    free(host);
+    free(ip);
+    free(answer);
+    free(src);
+    if (bad) {
+        free(l);
+        return answer_error(q, 400, "not a host, address or port");
+    }
+    l->inside = true;
+    eng_explain(q->ctl->eng, &l->x);
+    l->inside = false;
+    if ((now = q->later != NULL)) {
+        j = q->later;
+        q->later = NULL;
+        free(l);
+        return answer_json(q, 200, j);
+    }
+    q->suspended = true;
+    MHD_suspend_connection(q->conn);
+    return MHD_YES;
+}
+
+static const struct {
+    const char *method, *path;
+    enum MHD_Result (*run)(struct request *);
+} table[] = {
+    { "GET", "/", get_root },
+    { "GET", "/version", get_version },
+    { "GET", "/configs", get_configs },
+    { "PATCH", "/configs", patch_configs },
+    { "PUT", "/configs", put_configs },
+    { "GET", "/proxies", get_proxies },
+    { "GET", "/proxies/*", get_proxy },
+    { "PUT", "/proxies/*", put_proxy },
+    { "GET", "/group", get_groups },
+    { "GET", "/group/*", get_group },
+    { "GET", "/providers/proxies", get_providers },
+    { "GET", "/providers/rules", get_rule_providers },
+    { "GET", "/rules", get_rules },
+    { "GET", "/connections", get_connections },
+    { "DELETE", "/connections", delete_connections },
+    { "DELETE", "/connections/*", delete_connection },
+    { "GET", "/traffic", get_traffic },
+    { "GET", "/memory", get_memory },
+    { "GET", "/logs", get_logs },
+    { "GET", "/shunt/status", get_status },
+    { "GET", "/shunt/flows", get_flows },
+    { "GET", "/shunt/explain", get_explain },
+};
+
+/* Does the path have the pattern's shape? Its `*` segments are decoded into q->arg. */
+static bool matches(struct request *q, const char *pattern)
+{
+    const char *p = q->path;
+
+    while (*pattern) {
+        if (*pattern != '*') {
+            if (*pattern++ != *p++)
+                return false;
+            continue;
+        }
+        size_t n = strcspn(p, "/");
+
+        if (!n || !(q->arg[q->n_arg] = decode(p, n)))
+            return false;
+        q->n_arg++;
+        p += n;
+        pattern++;
+    }
+    return !*p;
+}
+
+enum MHD_Result route(struct request *q)
+{
+    bool known = false;
+
+    for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
+        while (q->n_arg)
+            free(q->arg[--q->n_arg]);
+        if (!matches(q, table[i].path))
+            continue;
+        known = true;
+        if (!strcmp(q->method, table[i].method))
+            return table[i].run(q);
+    }
+    return known ? answer_error(q, 405, "Method not allowed") : answer_error(q, 404, "Resource not found");
+}

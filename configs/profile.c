@@ -9,6 +9,7 @@
 #include <strings.h>
 
 #include "configs/config.h"
+#include "core/list.h"
 #include "core/map.h"
 #include "core/hash.h"
 

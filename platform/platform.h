@@ -19,7 +19,8 @@
 struct plat_run {
     const char *profile;   /* path as the user gave it; "-" = standard input */
     const char *state_dir; /* absolute */
-    char *const *worker_argv; /* how to exec the worker: argv of /proc/self/exe, NULL-terminated; the message socket is fd 3, the profile is fd 4 */
+    /* How to exec the worker: argv of /proc/self/exe, NULL-terminated. The message socket is fd 3; fd 4 is the profile, a sealed memory file at offset 0. */
+    char *const *worker_argv;
 };
 
 /* Runs the supervisor until told to stop. Returns the exit status of command-line.md (0, 1, 4). Prints its errors on stderr. */
@@ -56,23 +57,32 @@ struct plat_tun_got {
     bool vnet_hdr, csum, tso, uso;
     int dns_udp[2], dns_tcp[2]; /* 127.0.0.1 and ::1, bound to one port, owned by the worker's uid */
     uint16_t dns_port;
-    bool dns_redirect;          /* it is in force */
+    bool dns_redirect;          /* wanted and possible; in force from plat_worker_ready() on */
     uint32_t table, rule_prio;  /* what was free in the end */
 };
 
 struct plat_worker {
     struct io io; /* private */
-    void (*on_reload)(struct plat_worker *w, int profile_fd); /* SIGHUP: the profile again; fd is handed over */
-    void (*on_stop)(struct plat_worker *w);                   /* end in order now; also when the supervisor is gone */
+    /* SIGHUP: the profile again; fd is handed over. Who takes it calls, before returning, plat_worker_tun() if TUN keys may have changed, then
+     * plat_worker_ready(); who refuses it just returns. A worker that is restarted later gets the profile that was taken last. */
+    void (*on_reload)(struct plat_worker *w, int profile_fd);
+    void (*on_stop)(struct plat_worker *w); /* end in order now; also when the supervisor is gone */
     void *owner;
+    /* private */
+    bool told_stop, in_reload, answered;
+    int reload_fd; /* came while we waited for an answer; -1 = none */
+    struct job late;
 };
 
 /* First thing in the worker's main, before any thread or socket: drops groups, user id and capabilities, sets no_new_privs, PDEATHSIG and
  * not-dumpable. Takes fd 3. 0, or -err (then the worker must exit with status 4 when -EPERM). */
 int plat_worker_init(struct plat_worker *w);
-/* Sends the parameters and waits (at most 10 s) for the answer; before the loop runs. 0; or -err, reason in why (static or in the struct). */
+/* Sends the parameters and waits (at most 10 s) for the answer: before the loop runs, or from on_reload. 0; or -err, reason in why. From on_reload: the
+ * routes, strict-route, numbers and the redirect may change (they come into force with plat_worker_ready()), device, MTU, addresses may not
+ * (-ECANCELED, why says what needs a restart); all descriptors in *got are then -1, those of the start stay valid. */
 int plat_worker_tun(struct plat_worker *w, const struct plat_tun *want, struct plat_tun_got *got, char why[256]);
-/* Traffic is carried from here on: the supervisor puts the default routes in and prints "ready". Waits for the confirmation; 0 or -err. */
+/* Traffic is carried from here on: the supervisor puts the default routes in and prints "ready". Waits for the confirmation; 0 or -err with why. A worker that
+ * asked for no TUN may say it too: then nothing of the system is changed. From on_reload: the new profile is in use. */
 int plat_worker_ready(struct plat_worker *w, char why[256]);
 /* Watches the message socket on the loop from now on. */
 int plat_worker_watch(struct plat_worker *w, struct loop *l);

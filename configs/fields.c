@@ -86,6 +86,7 @@ static void read_strs(struct reading *r, const struct cfg_node *n, struct cfg_st
 {
     uint32_t max = n->kind == CFG_SEQ ? n->n : 1;
 
+    out->n = 0; /* a default may be in there */
     out->v = cfg_alloc(r->doc, (max + 1) * sizeof(*out->v));
     out->at = cfg_alloc(r->doc, (max + 1) * sizeof(*out->at));
     if (!out->v || !out->at) {
@@ -109,6 +110,7 @@ static void read_cidrs(struct reading *r, const struct cfg_node *n, const char *
     struct cfg_strs s = { 0 };
 
     read_strs(r, n, &s);
+    out->n = 0;
     out->v = cfg_alloc(r->doc, (s.n + 1) * sizeof(*out->v));
     for (uint32_t i = 0; i < s.n && out->v; i++) {
         if (cidr_parse(s.v[i], &out->v[out->n]) == 0)

@@ -1,89 +1,176 @@
 /*
- * ipc.c - fixed-size messages with descriptors; and the look at them before they are believed
+ * ipc.c - fixed-size messages with descriptors, and the look at them before they are believed
+ *
+ *   worker's bytes ─► ipc_recv: size, no descriptors ─► ipc_check: type, then every field ─► the supervisor's table: is it expected now?
+ *
+ * A message is one packet, so there is nothing to reassemble and a short one is simply wrong. Messages are values; nothing here allocates.
  */
 #include "platform/ipc.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+struct msg ipc_msg(enum msg_type type)
+{
+    struct msg m;
+
+    memset(&m, 0, sizeof(m));
+    m.type = type;
+    return m;
+}
+
+struct msg ipc_failed(int err, const char *why)
+{
+    struct msg m = ipc_msg(MSG_FAILED);
+
+    m.failed.err = err;
+    snprintf(m.failed.why, sizeof(m.failed.why), "%s", why);
+    return m;
+}
+
+union control {
+    struct cmsghdr align;
+    char room[CMSG_SPACE(sizeof(int) * MSG_FDS)];
+};
+
 int ipc_send(int sock, const struct msg *m, const int *fds, int n)
 {
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int) * MSG_FDS)];
-    } ctl = { 0 };
+    union control ctl = { 0 };
     struct iovec iov = { (void *)m, sizeof(*m) };
     struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1 };
+    ssize_t r;
 
     if (n) {
+        struct cmsghdr *c = &ctl.align;
+
         h.msg_control = ctl.room;
         h.msg_controllen = CMSG_SPACE(sizeof(int) * (size_t)n);
-        struct cmsghdr *c = CMSG_FIRSTHDR(&h);
-
         c->cmsg_level = SOL_SOCKET;
         c->cmsg_type = SCM_RIGHTS;
         c->cmsg_len = CMSG_LEN(sizeof(int) * (size_t)n);
         memcpy(CMSG_DATA(c), fds, sizeof(int) * (size_t)n);
     }
-    return sendmsg(sock, &h, MSG_NOSIGNAL) < 0 ? -errno : 0;
+    do
+        r = sendmsg(sock, &h, MSG_NOSIGNAL);
+    while (r < 0 && errno == EINTR);
+    return r < 0 ? -errno : 0;
 }
 
-int ipc_recv(int sock, struct msg *m, int fds[MSG_FDS], int *n)
+static int take_fds(struct msghdr *h, int *fds)
 {
-    union {
-        struct cmsghdr align;
-        char room[CMSG_SPACE(sizeof(int) * MSG_FDS)];
-    } ctl;
+    int n = 0;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
+        if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
+            continue;
+        n = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int)); /* the room holds MSG_FDS, the kernel gives no more */
+        memcpy(fds, CMSG_DATA(c), sizeof(int) * (size_t)n);
+    }
+    return n;
+}
+
+int ipc_recv(int sock, struct msg *m, int *fds, int *n)
+{
+    union control ctl;
     struct iovec iov = { m, sizeof(*m) };
-    struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = ctl.room, .msg_controllen = sizeof(ctl.room) };
+    struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = fds ? ctl.room : NULL, .msg_controllen = fds ? sizeof(ctl.room) : 0 };
     ssize_t r;
 
-    *n = 0;
+    if (fds)
+        *n = 0;
     do
         r = recvmsg(sock, &h, MSG_CMSG_CLOEXEC);
     while (r < 0 && errno == EINTR);
     if (r < 0)
         return errno == ECONNRESET ? -EPIPE : -errno;
-    for (struct cmsghdr *c = CMSG_FIRSTHDR(&h); c; c = CMSG_NXTHDR(&h, c)) {
-        if (c->cmsg_level == SOL_SOCKET && c->cmsg_type == SCM_RIGHTS) {
-            *n = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int));
-            memcpy(fds, CMSG_DATA(c), sizeof(int) * (size_t)*n);
-        }
-    }
-    if (r == 0)
-        return -EPIPE;
+    if (fds)
+        *n = take_fds(&h, fds);
     if (r == (ssize_t)sizeof(*m) && !(h.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
         return 0;
-    while (*n)
+    while (fds && *n)
         close(fds[--*n]);
-    return -EBADMSG;
+    return r == 0 ? -EPIPE : -EBADMSG;
 }
 
-bool ipc_check_cidr(const struct cidr *c)
+static bool fits(const struct cidr *c, int ver)
 {
-    return c->ip.ver == 0 || (c->ip.ver == 4 && c->len <= 32) || (c->ip.ver == 6 && c->len <= 128);
+    return c->ip.ver == ver && c->len <= (ver == 4 ? 32 : 128);
 }
 
-const char *ipc_check_tun(const struct msg *m)
+/* An address a device can have, with room for a second one beside it. */
+static bool is_host(const struct cidr *c, int ver)
 {
-    const char *d = m->tun.device;
-    size_t len = strnlen(d, sizeof(m->tun.device));
+    const struct addr *a = &c->ip;
 
-    if (len == sizeof(m->tun.device))
+    return fits(c, ver) && c->len >= 8 && !addr_is_unspecified(a) && !addr_is_loopback(a) && !addr_is_multicast(a) && !addr_is_link_local(a);
+}
+
+/* A pool of fake addresses: absent, or a network that can be routed. */
+static bool is_pool(const struct cidr *c, int ver)
+{
+    return !c->ip.ver || (fits(c, ver) && c->len >= 7 && !addr_is_loopback(&c->ip) && !addr_is_multicast(&c->ip));
+}
+
+static bool is_bool(uint8_t b)
+{
+    return b <= 1;
+}
+
+/* A name that is safe in an nft rule and under /proc/sys; empty = choose one. */
+static const char *check_device(const char *d, size_t size)
+{
+    size_t len = strnlen(d, size);
+
+    if (len == size)
         return "the device name is longer than 15 bytes";
+    if (!strcmp(d, ".") || !strcmp(d, "..") || !strcmp(d, "all") || !strcmp(d, "default") || !strcmp(d, "lo"))
+        return "this device name has another meaning in the system";
     for (size_t i = 0; i < len; i++)
-        if (d[i] <= ' ' || d[i] > '~' || strchr("/:%\"{};*", d[i]))
+        if (d[i] <= ' ' || d[i] > '~' || strchr("/:%\\\"'{}()$;*", d[i]))
             return "the device name has a character that is not allowed";
-    if (m->tun.mtu < 1280 || m->tun.mtu > 65535)
-        return "the MTU must be between 1280 and 65535";
-    if (m->tun.n_include > PLAT_MAX_ROUTES || m->tun.n_exclude > PLAT_MAX_ROUTES)
-        return "too many routes";
-    if (!m->tun.rule_prio || m->tun.rule_prio > 32000 || !m->tun.table || (m->tun.table >= 253 && m->tun.table <= 255))
-        return "the rule priority must be 1..32000 and the table none of the kernel's own";
-    if (m->tun.addr4.ip.ver != 4 || !ipc_check_cidr(&m->tun.addr4) || (m->tun.addr6.ip.ver && m->tun.addr6.ip.ver != 6) ||
-        !ipc_check_cidr(&m->tun.addr6) || !ipc_check_cidr(&m->tun.fake4) || !ipc_check_cidr(&m->tun.fake6))
-        return "an address is out of bounds";
     return NULL;
+}
+
+static const char *check_tun(const struct msg_tun *t)
+{
+    const char *wrong = check_device(t->device, sizeof(t->device));
+
+    if (wrong)
+        return wrong;
+    if (t->mtu < 1280 || t->mtu > 65535)
+        return "the MTU must be between 1280 and 65535";
+    if (t->n_include > PLAT_MAX_ROUTES || t->n_exclude > PLAT_MAX_ROUTES)
+        return "too many routes";
+    if (!t->rule_prio || t->rule_prio > 32000)
+        return "the first rule priority must be between 1 and 32000";
+    if (!t->table || (t->table >= 253 && t->table <= 255))
+        return "the routing table must not be one of the kernel's own";
+    if (!is_host(&t->addr4, 4) || (t->addr6.ip.ver && !is_host(&t->addr6, 6)))
+        return "the device address cannot be used";
+    if (!is_pool(&t->fake4, 4) || !is_pool(&t->fake6, 6))
+        return "the range of fake addresses cannot be used";
+    if (!is_bool(t->auto_route) || !is_bool(t->strict_route) || !is_bool(t->ipv6) || !is_bool(t->dns_redirect))
+        return "a flag is neither yes nor no";
+    return NULL;
+}
+
+static const char *check_route(const struct msg_route *r)
+{
+    bool good = (fits(&r->net, 4) || fits(&r->net, 6)) && is_bool(r->exclude);
+
+    return good ? NULL : "a route is out of bounds";
+}
+
+const char *ipc_check(const struct msg *m)
+{
+    switch (m->type) {
+    case MSG_TUN: return check_tun(&m->tun);
+    case MSG_ROUTE: return check_route(&m->route);
+    case MSG_READY:
+    case MSG_KEPT: return NULL;
+    default: return "a worker does not say this";
+    }
 }

@@ -1,54 +1,78 @@
 /*
  * ipc.h - the closed set of messages between supervisor and worker
  *
- * One fixed-size struct over SOCK_SEQPACKET; descriptors ride along (SCM_RIGHTS). No path and no argument vector from worker to supervisor.
+ * One fixed-size struct over SOCK_SEQPACKET; descriptors ride along (SCM_RIGHTS), only from supervisor to worker. No path and no argument vector.
  *
  *   worker                              supervisor
- *   MSG_TUN, then MSG_ROUTE x n   ──►
+ *   MSG_TUN, then MSG_ROUTE x n   ──►                                 at start, and after MSG_RELOAD
  *                                 ◄──   MSG_TUN_OK + descriptors, or MSG_FAILED
- *   MSG_READY                     ──►   (rules, routes, redirect go in)
+ *   MSG_READY                     ──►                                 rules, routes, redirect go in; the profile is in use
  *                                 ◄──   MSG_READY_OK, or MSG_FAILED
  *                                 ◄──   MSG_RELOAD + profile          on SIGHUP
+ *   MSG_KEPT                      ──►                                 it was refused: the old profile stays
  *                                 ◄──   MSG_STOP                      on SIGTERM
+ *
+ * The worker is not trusted: what it sends is checked field by field (ipc_check) and is accepted only in the state that expects it.
  */
 #ifndef PLATFORM_IPC_H
 #define PLATFORM_IPC_H
 
 #include "platform/platform.h"
 
-enum msg_type { MSG_TUN = 1, MSG_ROUTE, MSG_READY, MSG_TUN_OK, MSG_READY_OK, MSG_FAILED, MSG_RELOAD, MSG_STOP };
+enum msg_type {
+    MSG_NONE,
+    MSG_TUN,
+    MSG_ROUTE,
+    MSG_READY,
+    MSG_KEPT,
+    MSG_LAST_OF_WORKER = MSG_KEPT,
+    MSG_TUN_OK,
+    MSG_READY_OK,
+    MSG_FAILED,
+    MSG_RELOAD,
+    MSG_STOP
+};
 
-#define MSG_FDS 5
+#define MSG_FDS 5 /* tun, udp4, udp6, tcp4, tcp6 */
+#define WHY_MAX 256
 
 struct msg {
     uint32_t type;
     union {
-        struct {
+        struct msg_tun {
             char device[16];
             uint32_t mtu, table, rule_prio, n_include, n_exclude;
             struct cidr addr4, addr6, fake4, fake6;
             uint8_t auto_route, strict_route, ipv6, dns_redirect;
         } tun;
-        struct {
+        struct msg_route {
             struct cidr net;
             uint8_t exclude;
         } route;
-        struct {
+        struct msg_ok {
             char device[16];
-            uint8_t vnet_hdr, csum, tso, uso, dns_redirect, has_fd[MSG_FDS]; /* tun, udp4, udp6, tcp4, tcp6 */
+            uint8_t vnet_hdr, csum, tso, uso, dns_redirect, has_fd[MSG_FDS];
             uint16_t dns_port;
             uint32_t table, rule_prio;
         } ok;
-        char why[256];
+        struct msg_failed {
+            int32_t err; /* -errno */
+            char why[WHY_MAX];
+        } failed;
     };
 };
 
-/* Sends with n descriptors (at most MSG_FDS). 0 or -errno. */
+/* A message with every byte set: nothing of our stack travels. */
+struct msg ipc_msg(enum msg_type type);
+struct msg ipc_failed(int err, const char *why);
+
+/* Sends with n descriptors (at most MSG_FDS), which stay the caller's. 0 or -errno. */
 int ipc_send(int sock, const struct msg *m, const int *fds, int n);
-/* Receives one; descriptors are close-on-exec and the caller's; *n is their number. 0; -EAGAIN; -EPIPE at the end; -EBADMSG for a wrong size. */
-int ipc_recv(int sock, struct msg *m, int fds[MSG_FDS], int *n);
-/* Is a MSG_TUN from an untrusted worker within bounds? NULL, or what is wrong. */
-const char *ipc_check_tun(const struct msg *m);
-bool ipc_check_cidr(const struct cidr *c);
+/* Receives one. With fds, descriptors are close-on-exec and the caller's, *n is their number; with NULL none is taken and a message that brings some is
+ * -EBADMSG. 0; -EAGAIN; -EPIPE at the end; -EBADMSG for a wrong size. */
+int ipc_recv(int sock, struct msg *m, int *fds, int *n);
+
+/* Is this something a worker may say? NULL, or what is wrong. */
+const char *ipc_check(const struct msg *m);
 
 #endif

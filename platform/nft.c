@@ -44,10 +44,10 @@ static void redirect(FILE *f, const struct nft_want *w)
 {
     const char *only4 = w->dns_v6 ? "" : "meta nfproto ipv4 ";
 
-    fprintf(f, "table inet " TABLE_NAME " { flags owner; chain dns { type nat hook output priority -100; policy accept;\n");
+    fprintf(f, "table inet " TABLE_NAME " {\nflags owner;\nchain dns {\ntype nat hook output priority -100; policy accept;\n");
     fprintf(f, "%smeta skuid != %u udp dport 53 redirect to :%u\n", only4, w->worker, w->dns_port);
     fprintf(f, "%smeta skuid != %u tcp dport 53 redirect to :%u\n", only4, w->worker, w->dns_port);
-    fprintf(f, "}}\n");
+    fprintf(f, "}\n}\n");
 }
 
 static void accepts(FILE *f, const struct nft_want *w, const char *name)
@@ -66,14 +66,14 @@ static void guard(FILE *f, const struct nft_want *w)
 
     snprintf(device, sizeof(device), "\"%s\"", w->device);
     fprintf(f, "add table inet " GUARD_NAME "\nflush table inet " GUARD_NAME "\ntable inet " GUARD_NAME " {\n");
-    fprintf(f, "chain out { type filter hook output priority 0; policy drop;\noifname \"lo\" accept\n");
+    fprintf(f, "chain out {\ntype filter hook output priority 0; policy drop;\noifname \"lo\" accept\n");
     accepts(f, w, device);
     fprintf(f, "meta skuid %u ct mark set 0x%x accept\nct mark 0x%x accept\n", w->worker, MARK, MARK);
     fprintf(f, "udp sport 68 udp dport 67 accept\nudp sport 546 udp dport 547 accept\n");
-    fprintf(f, "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld2-listener-report } accept\ncounter drop }\n");
-    fprintf(f, "chain forward { type filter hook forward priority 0; policy drop;\niifname %s accept\n", device);
+    fprintf(f, "icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld2-listener-report } accept\ncounter drop\n}\n");
+    fprintf(f, "chain forward {\ntype filter hook forward priority 0; policy drop;\niifname %s accept\n", device);
     accepts(f, w, device);
-    fprintf(f, "counter drop }\n}\n");
+    fprintf(f, "counter drop\n}\n}\n");
 }
 
 static int run(struct nft *n, const char *text, char why[256])

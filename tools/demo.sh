@@ -45,9 +45,8 @@ EOF
 
 # ask WHAT EXPECT(rule path) COMMAND...: runs a request in app, finds its flow, prints a row. EXPECT "reject" = the command must fail.
 ask() {
-    local what=$1 expect=$2 begin out status row
+    local what=$1 expect=$2 out status row mark
     shift 2
-    begin=$(ctl flows --json --closed 2>/dev/null | jq length)
     out=$(in_app timeout 10 "$@" 2>&1)
     status=$?
     sleep 0.15
@@ -71,12 +70,14 @@ ctl_rows() {
            (.chains | reverse | join(" > "))] | @tsv'
 }
 http() { printf 'curl -sS --max-time 8 -o - %s' "$1"; }
-echo_udp() { in_app bash -c ":"; }
 
 head1 "The world: application | router with Shadowsocks servers | origin"
 world_up
 background "$ORG" socat TCP6-LISTEN:7,ipv6only=0,fork,reuseaddr EXEC:/bin/cat
-background "$ORG" socat UDP6-RECVFROM:7,ipv6only=0,fork EXEC:/bin/cat
+for n in 3 4 5 7; do # one socket an address, so that each answers as itself
+    background "$ORG" socat UDP4-RECVFROM:7,bind=10.78.0.$n,fork EXEC:/bin/cat
+    background "$ORG" socat "UDP6-RECVFROM:7,bind=[fd78::$n],fork" EXEC:/bin/cat
+done
 mkdir "$DIR/www" && echo "MARKER of the origin" >"$DIR/www/index.html"
 background "$ORG" busybox httpd -f -p "[::]:80" -h "$DIR/www"
 origin_dns news.demo=3 video.demo=4 www.video.demo=4 my-secret.demo=5 ads.demo=6
@@ -101,6 +102,7 @@ table inet watch {
 EOF
 seen() { in_mid nft -j list counter inet watch "$1" | jq '.nftables[] | .counter? // empty | .packets'; }
 background "$MID" tcpdump -i uplink -U -w "$DIR/uplink.pcap"
+CAPTURE=${WORLD_PIDS[-1]}
 net_state >"$DIR/before"
 profile >"$DIR/profile.yaml"
 verdict 0 "web, DNS and echo in the origin; ss-server (aes-256-gcm, chacha20-ietf-poly1305) on the way"
@@ -108,7 +110,8 @@ verdict 0 "web, DNS and echo in the origin; ss-server (aes-256-gcm, chacha20-iet
 shunt_start "$DIR/profile.yaml"
 verdict 0 "shunt carries the machine's traffic: $(grep -o 'ready in.*' "$DIR/shunt.log" | tail -n 1)"
 
-udp() { echo "printf MARKER | timeout 3 socat -t 1 -T 2 - $1"; }
+# the sender stays open until the answer is there: ss-server drops what comes after a half-close
+udp() { echo "(printf MARKER; sleep 0.3) | timeout 3 socat -t 1 -T 2 - $1"; }
 
 head1 "Mode rule            rule that decided                   path"
 ask "http  news.demo"            "DIRECT"            $(http http://news.demo/)
@@ -136,7 +139,7 @@ ask "udp echo  news.demo:7"      "GLOBAL > Tokyo"    bash -c "$(udp UDP4:news.de
 [ "$(seen clear_direct)" = "$direct_before" ] && [ "$(seen clear_proxied)" = 0 ]
 verdict $? "uplink: nothing in clear"
 
-kill "${WORLD_PIDS[-1]}" 2>/dev/null; sleep 0.2 # the capture so far holds rule and global mode
+kill "$CAPTURE" 2>/dev/null; sleep 0.2 # the capture so far holds rule and global mode
 ! grep -aqE 'my-secret|video.demo' "$DIR/uplink.pcap"
 verdict $? "capture of the uplink: no name and no byte of a proxied request is readable"
 

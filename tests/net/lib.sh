@@ -57,6 +57,7 @@ world_up() {
     trap 'exit 130' INT TERM
     for ns in "$APP" "$MID" "$ORG"; do
         ip netns add "$ns"
+        ip netns exec "$ns" sysctl -qw net.ipv6.conf.all.accept_dad=0 net.ipv6.conf.default.accept_dad=0 # addresses are there at once
         ip -n "$ns" link set lo up
     done
     ip link add uplink netns "$APP" type veth peer name uplink netns "$MID"

@@ -1,0 +1,444 @@
+/*
+ * outbound_set.c - profiles to outbounds: what loads, what is reported, where groups lead
+ */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include <cmocka.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "outbound/outbound.h"
+
+#define N(a) (sizeof(a) / sizeof((a)[0]))
+
+static const struct out_env env;
+
+struct loaded {
+    struct diag d;
+    struct out_set *s;
+};
+
+static void load(struct loaded *l, const char *yaml)
+{
+    struct profile *p;
+
+    diag_init(&l->d, "test.yaml", yaml, strlen(yaml), false);
+    p = profile_load(yaml, strlen(yaml), &l->d);
+    if (!p)
+        diag_print(&l->d, stderr, false);
+    assert_non_null(p);
+    l->s = out_set_new(p, &env, &l->d);
+    assert_non_null(l->s);
+}
+
+static void unload(struct loaded *l)
+{
+    out_set_put(l->s);
+    diag_fini(&l->d);
+}
+
+/* How many messages have this code and contain the text. */
+static unsigned said(const struct loaded *l, const char *code, const char *text)
+{
+    unsigned n = 0;
+
+    for (size_t i = 0; i < l->d.n; i++)
+        n += !strcmp(l->d.items[i].code, code) && strstr(l->d.items[i].message, text);
+    return n;
+}
+
+/* "A > B > C": the way from a name to its leaf. */
+static const char *way(struct loaded *l, const char *name, char buf[256])
+{
+    struct outbound *chain[OUT_CHAIN_MAX];
+    int n = out_resolve(out_find(l->s, name), NULL, chain);
+    size_t at = 0;
+
+    buf[0] = 0;
+    for (int i = 0; i < n; i++)
+        at += (size_t)snprintf(buf + at, 256 - at, "%s%s", i ? " > " : "", chain[i]->name);
+    return buf;
+}
+
+static void assert_members(struct loaded *l, const char *group, const char *const names[], size_t n)
+{
+    struct outbound *g = out_find(l->s, group);
+
+    assert_non_null(g);
+    for (size_t i = 0; i < n; i++) {
+        assert_non_null(out_member(g, (uint32_t)i));
+        assert_string_equal(out_member(g, (uint32_t)i)->name, names[i]);
+    }
+    assert_null(out_member(g, (uint32_t)n));
+}
+
+#define SS(name) "  - {name: " name ", type: ss, server: h.example, port: 8388, cipher: aes-256-gcm, password: pw}\n"
+
+static void test_builtins_and_global(void **state)
+{
+    static const struct { const char *name, *api; enum out_action action; } want[] = {
+        { "DIRECT", "Direct", OUT_DIRECT },           { "REJECT", "Reject", OUT_REJECT },
+        { "REJECT-DROP", "RejectDrop", OUT_REJECT_DROP }, { "PASS", "Pass", OUT_REJECT },
+        { "COMPATIBLE", "Compatible", OUT_DIRECT },
+    };
+    struct loaded l;
+    char buf[256];
+
+    load(&l, "proxies:\n" SS("B") SS("A") "proxy-groups:\n  - {name: G, type: select, proxies: [A, DIRECT]}\n");
+    for (size_t i = 0; i < N(want); i++) {
+        struct outbound *o = out_find(l.s, want[i].name);
+
+        assert_non_null(o);
+        assert_string_equal(o->ops->api_type, want[i].api);
+        assert_int_equal(o->ops->action, want[i].action);
+        assert_ptr_equal(out_at(l.s, o->id), o);
+    }
+    assert_members(&l, "GLOBAL", (const char *[]){ "DIRECT", "REJECT", "B", "A", "G" }, 5);
+    assert_string_equal(way(&l, "GLOBAL", buf), "GLOBAL > DIRECT");
+    assert_int_equal(out_select(out_find(l.s, "GLOBAL"), "G"), 0);
+    assert_string_equal(way(&l, "GLOBAL", buf), "GLOBAL > G > A");
+    assert_int_equal(out_count(l.s), 5 + 2 + 1 + 1);
+    assert_null(out_at(l.s, out_count(l.s)));
+    assert_null(out_at(l.s, -1));
+    assert_int_equal(l.d.n, 0);
+    unload(&l);
+}
+
+static void test_own_global_replaces_ours(void **state)
+{
+    struct loaded l;
+
+    load(&l, "proxies:\n" SS("A") "proxy-groups:\n  - {name: GLOBAL, type: select, proxies: [A]}\n");
+    assert_members(&l, "GLOBAL", (const char *[]){ "A" }, 1);
+    unload(&l);
+}
+
+static void test_choosing(void **state)
+{
+    struct loaded l;
+    struct outbound *g;
+
+    load(&l, "proxies:\n" SS("A") SS("B")
+             "proxy-groups:\n"
+             "  - {name: G, type: select, proxies: [A, B, PASS]}\n"
+             "  - {name: D, type: select, proxies: [A, B], default-selected: B}\n"
+             "  - {name: X, type: select, proxies: [A], default-selected: B}\n");
+    g = out_find(l.s, "G");
+    assert_string_equal(out_now(g)->name, "A");
+    assert_int_equal(out_select(g, "PASS"), 0);
+    assert_string_equal(out_now(g)->name, "PASS");
+    assert_int_equal(out_select(g, "D"), -ENOENT);
+    assert_int_equal(out_select(g, "nobody"), -ENOENT);
+    assert_string_equal(out_now(g)->name, "PASS");
+    assert_int_equal(out_select(out_find(l.s, "A"), "A"), -EINVAL);
+    assert_null(out_now(out_find(l.s, "A")));
+    assert_null(out_member(out_find(l.s, "A"), 0));
+    assert_string_equal(out_now(out_find(l.s, "D"))->name, "B");
+    assert_string_equal(out_now(out_find(l.s, "X"))->name, "A");
+    assert_int_equal(said(&l, "unknown-target", "default-selected"), 1);
+    unload(&l);
+}
+
+/* What cannot be dialled: reported once, listed with the reason, in no group, found by rules. */
+static void test_unavailable_nodes(void **state)
+{
+    static const struct { const char *name, *entry, *code, *text; } cases[] = {
+        { "vm", "type: vmess, server: a, port: 1, uuid: x, alterId: 0, cipher: auto", "unsupported-proxy", "vmess" },
+        { "hy", "type: hysteria2, server: a, port: 1, password: x", "unsupported-proxy", "hysteria2" },
+        { "no", "type: teleport, server: a", "unknown-type", "teleport" },
+        { "sc", "type: ss, server: a, port: 1, cipher: rc4-md5, password: SECRETpw", "unsupported-proxy", "rc4-md5" },
+        { "se", "type: ss, server: a, port: 1, cipher: 2022-blake3-aes-128-gcm, password: SECRETpw", "unsupported-proxy", "2022" },
+        { "pl", "type: ss, server: a, port: 1, cipher: aes-128-gcm, password: SECRETpw, plugin: obfs", "unsupported-proxy", "obfs" },
+        { "un", "type: ss, server: a, port: 1, cipher: rot13, password: SECRETpw", "bad-value", "rot13" },
+        { "mi", "type: ss, server: a, port: 1, cipher: aes-128-gcm", "missing-key", "password" },
+        { "po", "type: ss, server: a, port: 99999, cipher: aes-128-gcm, password: SECRETpw", "bad-value", "99999" },
+        { "tl", "type: socks5, server: a, port: 1, tls: true", "unsupported-proxy", "tls" },
+        { "di", "type: ss, server: a, port: 1, cipher: aes-128-gcm, password: SECRETpw, dialer-proxy: ok", "unsupported-proxy", "dialer-proxy" },
+    };
+    char yaml[8192] = "proxies:\n" SS("ok"), groups[256] = "proxy-groups:\n  - {name: G, type: select, proxies: [";
+    const char *name, *type, *why;
+    struct loaded l;
+
+    for (size_t i = 0; i < N(cases); i++) {
+        snprintf(yaml + strlen(yaml), sizeof(yaml) - strlen(yaml), "  - {name: %s, %s}\n", cases[i].name, cases[i].entry);
+        snprintf(groups + strlen(groups), sizeof(groups) - strlen(groups), "%s, ", cases[i].name);
+    }
+    strcat(strcat(yaml, groups), "ok]}\n");
+    load(&l, yaml);
+    assert_int_equal(l.d.n, N(cases));
+    assert_members(&l, "G", (const char *[]){ "ok" }, 1);
+    for (uint32_t i = 0; i < N(cases); i++) {
+        struct outbound *o = out_find(l.s, cases[i].name);
+        struct pktsess *p;
+        struct dial d = { 0 };
+
+        assert_int_equal(said(&l, cases[i].code, cases[i].text), 1);
+        assert_true(out_unavailable(l.s, i, &name, &type, &why));
+        assert_string_equal(name, cases[i].name);
+        assert_non_null(strstr(why, cases[i].text));
+        assert_non_null(o);
+        assert_true(o->id >= out_count(l.s));
+        assert_ptr_equal(out_at(l.s, o->id), o);
+        assert_int_equal(o->ops->action, OUT_PROXY);
+        assert_int_equal(out_dial(o, &d), -ERR_UNSUPPORTED);
+        assert_int_equal(out_open_pkt(o, NULL, &p), -ERR_UNSUPPORTED);
+    }
+    assert_false(out_unavailable(l.s, N(cases), &name, &type, &why));
+    for (size_t i = 0; i < l.d.n; i++)
+        assert_null(strstr(l.d.items[i].message, "SECRETpw"));
+    unload(&l);
+}
+
+static void test_keys_in_any_spelling(void **state)
+{
+    struct loaded l;
+
+    load(&l, "proxies:\n"
+             "  - {name: A, type: SS, Server: h.example, PORT: '0x20c4', Cipher: AEAD_AES_128_GCM, Password: 123, udp: true}\n"
+             "  - {name: B, type: socks5, server: 127.0.0.1, port: 1080, username: u, password: p, udp: 1}\n"
+             "  - {name: C, type: direct}\n"
+             "  - {name: D, type: reject}\n");
+    assert_int_equal(l.d.n, 0);
+    assert_true(out_find(l.s, "A")->udp);
+    assert_int_equal(out_find(l.s, "A")->port, 8388);
+    assert_string_equal(out_find(l.s, "A")->server, "h.example");
+    assert_string_equal(out_find(l.s, "A")->ops->api_type, "Shadowsocks");
+    assert_true(out_find(l.s, "B")->udp);
+    assert_int_equal(out_find(l.s, "C")->ops->action, OUT_DIRECT);
+    assert_int_equal(out_find(l.s, "D")->ops->action, OUT_REJECT);
+    unload(&l);
+}
+
+static void test_ignored_options_are_named(void **state)
+{
+    struct loaded l;
+
+    load(&l, "proxies:\n"
+             "  - {name: A, type: ss, server: h, port: 1, cipher: aes-128-gcm, password: x, udp-over-tcp: true, interface-name: eth9, routing-mark: 7,\n"
+             "     ip-version: ipv4, smux: {enabled: true}}\n"
+             "  - {name: B, type: ss, server: h, port: 1, cipher: aes-128-gcm, password: x, ip-version: dual, tfo: true, mptcp: true, smux: {enabled: false}}\n");
+    assert_int_equal(l.d.n, 5);
+    assert_int_equal(said(&l, "unsupported-key", "\"A\""), 5);
+    assert_int_equal(out_count(l.s), 5 + 2 + 1);
+    unload(&l);
+}
+
+static void test_members_by_every_means(void **state)
+{
+    struct loaded l;
+
+    load(&l, "proxies:\n" SS("b") SS("a") "  - {name: v, type: vless, server: h, port: 1, uuid: x}\n"
+             "proxy-groups:\n"
+             "  - {name: U, type: select, proxies: [a, nobody, later, U2]}\n"
+             "  - {name: I, type: select, proxies: [b], include-all: true, filter: x}\n"
+             "  - {name: P, type: url-test, use: [prov], proxies: [b, a], url: 'http://t/', interval: 300}\n"
+             "  - {name: later, type: fallback, proxies: [a]}\n"
+             "  - {name: U2, type: strange, proxies: [DIRECT], disable-udp: true}\n");
+    assert_members(&l, "U", (const char *[]){ "a", "later", "U2" }, 3);
+    assert_members(&l, "I", (const char *[]){ "b", "a", "b" }, 3);
+    assert_members(&l, "P", (const char *[]){ "b", "a" }, 2);
+    assert_int_equal(said(&l, "unknown-target", "\"nobody\""), 1);
+    assert_int_equal(said(&l, "unsupported-key", "filter"), 1);
+    assert_int_equal(said(&l, "unsupported-key", "proxy-providers"), 1);
+    assert_int_equal(said(&l, "unsupported-key", "url-test"), 1);
+    assert_int_equal(said(&l, "unsupported-key", "\"later\": fallback"), 1);
+    assert_int_equal(said(&l, "unknown-type", "strange"), 1);
+    assert_string_equal(out_find(l.s, "P")->ops->api_type, "URLTest");
+    assert_false(out_find(l.s, "U2")->udp);
+    assert_true(out_find(l.s, "U")->udp);
+    unload(&l);
+}
+
+static void test_empty_groups(void **state)
+{
+    static const char *const groups = "proxies:\n" SS("a") "  - {name: v, type: vless, server: h, port: 1, uuid: x}\n"
+                                      "proxy-groups:\n"
+                                      "  - {name: E, type: select, proxies: [v]}\n"
+                                      "  - {name: F, type: select, proxies: [v], empty-fallback: a}\n"
+                                      "  - {name: N, type: select}\n"
+                                      "  - {name: B, type: select, proxies: [v], empty-fallback: E}\n";
+    char strict[1024], buf[256];
+    struct loaded l;
+
+    load(&l, groups);
+    assert_string_equal(way(&l, "E", buf), "E > COMPATIBLE");
+    assert_string_equal(way(&l, "F", buf), "F > a");
+    assert_string_equal(way(&l, "N", buf), "N > COMPATIBLE");
+    assert_string_equal(way(&l, "B", buf), "B > COMPATIBLE");
+    assert_int_equal(said(&l, "unknown-target", "no usable member"), 3);
+    assert_int_equal(said(&l, "missing-key", "names no members"), 1);
+    unload(&l);
+
+    snprintf(strict, sizeof(strict), "tun: {enable: true, strict-route: true}\n%s", groups);
+    load(&l, strict); /* strict: what lost its members must not go in clear */
+    assert_string_equal(way(&l, "E", buf), "E > REJECT");
+    assert_string_equal(way(&l, "F", buf), "F > a");
+    unload(&l);
+}
+
+static void test_cycles_are_cut_and_shown(void **state)
+{
+    struct loaded l;
+    char buf[256];
+
+    load(&l, "proxy-groups:\n"
+             "  - {name: self, type: select, proxies: [self, DIRECT]}\n"
+             "  - {name: A, type: select, proxies: [B]}\n"
+             "  - {name: B, type: select, proxies: [C, REJECT]}\n"
+             "  - {name: C, type: select, proxies: [A, DIRECT]}\n"
+             "  - {name: X, type: select, proxies: [Y]}\n"
+             "  - {name: Y, type: select, proxies: [X]}\n");
+    assert_int_equal(said(&l, "cycle", "self > self"), 1);
+    assert_int_equal(said(&l, "cycle", "A > B > C > A"), 1);
+    assert_int_equal(said(&l, "cycle", "X > Y > X"), 1);
+    assert_string_equal(way(&l, "self", buf), "self > DIRECT");
+    assert_string_equal(way(&l, "A", buf), "A > B > C > DIRECT");
+    assert_string_equal(way(&l, "X", buf), "X > Y > COMPATIBLE");
+    for (size_t i = 0; i < l.d.n; i++)
+        if (!strcmp(l.d.items[i].code, "cycle"))
+            assert_true(l.d.items[i].line >= 2 && l.d.items[i].column > 20); /* at the member that closes it */
+    unload(&l);
+}
+
+static char *chain_of(unsigned n, bool closed)
+{
+    char *yaml = malloc(n * 80 + 100);
+    size_t at = (size_t)sprintf(yaml, "proxy-groups:\n");
+
+    for (unsigned i = 0; i < n; i++) {
+        if (i + 1 < n)
+            at += (size_t)sprintf(yaml + at, "  - {name: g%u, type: select, proxies: [g%u]}\n", i, i + 1);
+        else
+            at += (size_t)sprintf(yaml + at, "  - {name: g%u, type: select, proxies: [%s]}\n", i, closed ? "g0" : "REJECT");
+    }
+    return yaml;
+}
+
+static void test_ten_thousand_groups_deep(void **state)
+{
+    char *yaml = chain_of(10000, false);
+    struct outbound *chain[OUT_CHAIN_MAX];
+    struct loaded l;
+
+    load(&l, yaml);
+    assert_int_equal(l.d.n, 0);
+    assert_int_equal(out_resolve(out_find(l.s, "g0"), NULL, chain), OUT_CHAIN_MAX);
+    assert_string_equal(chain[0]->name, "g0");
+    assert_string_equal(chain[OUT_CHAIN_MAX - 2]->name, "g6");
+    assert_string_equal(chain[OUT_CHAIN_MAX - 1]->name, "REJECT"); /* where the profile leads, however long the way */
+    unload(&l);
+    free(yaml);
+
+    yaml = chain_of(10000, true);
+    load(&l, yaml);
+    assert_int_equal(said(&l, "cycle", "g0 > g1 >"), 1);
+    assert_int_equal(said(&l, "cycle", "more) > g9999 > g0"), 1);
+    assert_int_equal(out_resolve(out_find(l.s, "g0"), NULL, chain), OUT_CHAIN_MAX);
+    assert_string_equal(chain[OUT_CHAIN_MAX - 1]->name, "COMPATIBLE");
+    unload(&l);
+    free(yaml);
+}
+
+/* Graphs at random: after cutting, every way ends at a leaf. */
+static void test_random_graphs_always_end(void **state)
+{
+    uint32_t x = 7;
+
+    for (int round = 0; round < 200; round++) {
+        char yaml[8192] = "proxy-groups:\n";
+        unsigned n = 2 + (unsigned)round % 12;
+        struct outbound *chain[OUT_CHAIN_MAX];
+        struct loaded l;
+
+        for (unsigned i = 0; i < n; i++) {
+            size_t at = strlen(yaml);
+
+            at += (size_t)sprintf(yaml + at, "  - {name: g%u, type: select, proxies: [", i);
+            for (unsigned k = 0; k < 3; k++) {
+                x = x * 1664525u + 1013904223u;
+                at += (size_t)sprintf(yaml + at, "g%u, ", (x >> 16) % n);
+            }
+            sprintf(yaml + at, "DIRECT]}\n");
+        }
+        load(&l, yaml);
+        for (unsigned i = 0; i < n; i++) {
+            char name[16];
+
+            sprintf(name, "g%u", i);
+            assert_string_equal(chain[out_resolve(out_find(l.s, name), NULL, chain) - 1]->name, "DIRECT");
+        }
+        unload(&l);
+    }
+}
+
+static void test_references_keep_the_set(void **state)
+{
+    struct loaded l;
+    struct outbound *a;
+
+    load(&l, "proxies:\n" SS("A"));
+    a = out_get(out_find(l.s, "A"));
+    out_set_put(l.s);
+    assert_string_equal(a->name, "A"); /* name and options are still there */
+    assert_string_equal(a->server, "h.example");
+    out_put(a);
+    diag_fini(&l.d);
+}
+
+static unsigned hints;
+
+static void count_hint(void *arg, enum log_level level, enum log_sys sys, const char *line)
+{
+    hints += strstr(line, "never got an answer") != NULL;
+}
+
+static void test_silence_is_told_once_per_proxy(void **state)
+{
+    struct loaded l;
+    struct outbound *a, *b;
+
+    load(&l, "proxies:\n" SS("A") SS("B"));
+    a = out_find(l.s, "A");
+    b = out_find(l.s, "B");
+    log_threshold = LOG_SILENT;
+    log_set_sink(count_hint, NULL, LOG_WARN);
+    out_note_end(a, 0, 0);
+    assert_int_equal(hints, 0);
+    out_note_end(a, 100, 0);
+    out_note_end(a, 100, 0);
+    assert_int_equal(hints, 1);
+    out_note_end(b, 100, 50);
+    out_note_end(b, 100, 0); /* it did answer once: this silence has another reason */
+    out_note_end(out_find(l.s, "DIRECT"), 100, 0);
+    assert_int_equal(hints, 1);
+    assert_int_equal(a->up, 200);
+    assert_int_equal(b->down, 50);
+    log_set_sink(NULL, NULL, LOG_SILENT);
+    unload(&l);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_builtins_and_global),
+        cmocka_unit_test(test_own_global_replaces_ours),
+        cmocka_unit_test(test_choosing),
+        cmocka_unit_test(test_unavailable_nodes),
+        cmocka_unit_test(test_keys_in_any_spelling),
+        cmocka_unit_test(test_ignored_options_are_named),
+        cmocka_unit_test(test_members_by_every_means),
+        cmocka_unit_test(test_empty_groups),
+        cmocka_unit_test(test_cycles_are_cut_and_shown),
+        cmocka_unit_test(test_ten_thousand_groups_deep),
+        cmocka_unit_test(test_random_graphs_always_end),
+        cmocka_unit_test(test_references_keep_the_set),
+        cmocka_unit_test(test_silence_is_told_once_per_proxy),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

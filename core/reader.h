@@ -55,15 +55,17 @@ static inline uint16_t rd_be16(struct rd *r)
 }
 static inline uint32_t rd_be32(struct rd *r)
 {
-    uint32_t hi = rd_be16(r);
+    struct span s = rd_span(r, 4);
 
-    return hi << 16 | rd_be16(r);
+    return s.len ? (uint32_t)s.p[0] << 24 | (uint32_t)s.p[1] << 16 | (uint32_t)s.p[2] << 8 | s.p[3] : 0;
 }
 static inline uint64_t rd_be64(struct rd *r)
 {
-    uint64_t hi = rd_be32(r);
+    struct span s = rd_span(r, 8);
+    struct rd half = rd_from(s.p, s.len);
+    uint64_t hi = rd_be32(&half);
 
-    return hi << 32 | rd_be32(r);
+    return hi << 32 | rd_be32(&half);
 }
 
 #endif

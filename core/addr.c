@@ -1,5 +1,11 @@
 /*
  * addr.c - addresses, endpoints, prefixes and host names: values and their text
+ *
+ *   text  --parse-->  struct addr / cidr / endpoint  --str-->  text          and sockaddr in and out
+ *
+ * Everything that makes an address goes through addr_v4() or addr_v6(), so a mapped one (::ffff:a.b.c.d) is an IPv4 address from there on and
+ * bytes behind an IPv4 address are zero. The C library reads and writes addresses (inet_pton, inet_ntop); numbers are read here, because
+ * strtoul takes signs and blanks. Nothing is allocated; text goes into the caller's buffers.
  */
 #include "core/addr.h"
 

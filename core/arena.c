@@ -1,5 +1,10 @@
 /*
  * arena.c - blocks of memory that are freed together
+ *
+ *   head ──► block being filled ──► full ones and big ones ──► NULL
+ *
+ * What is bigger than a quarter of a block gets a block of its own behind the head, so that the rest of the head is not wasted. Pieces are
+ * never given back one by one; all die in arena_fini().
  */
 #include "core/arena.h"
 

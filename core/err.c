@@ -1,5 +1,5 @@
 /*
- * err.c - words for error codes
+ * err.c - words for error codes: a table for ours, the C library's for errno. Static text, no memory.
  */
 #include "core/err.h"
 
@@ -19,9 +19,11 @@ static const char *const words[ERR_MAX - ERR_BASE] = {
 
 const char *err_str(int code)
 {
-    if (code < 0)
-        code = -code;
-    if (code >= ERR_BASE && code < ERR_MAX)
-        return words[code - ERR_BASE];
-    return code ? strerror(code) : "no error";
+    unsigned n = code < 0 ? 0u - (unsigned)code : (unsigned)code;
+
+    if (n >= ERR_BASE && n < ERR_MAX)
+        return words[n - ERR_BASE];
+    if (n >= ERR_MAX)
+        return "unknown error";
+    return n ? strerror((int)n) : "no error";
 }

@@ -1,5 +1,5 @@
 /*
- * stream.c - arithmetic on arrays of pieces
+ * stream.c - arithmetic on arrays of pieces: skip, count, copy. Pieces may be empty. No memory of its own.
  */
 #include "core/stream.h"
 

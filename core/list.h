@@ -73,7 +73,7 @@ static inline void list_splice(struct list_head *to, struct list_head *from)
 }
 
 /* Walks the list; the current node may be removed by the body, others may not. */
-#define list_each_safe(n, tmp, h) \
-    for (struct list_head *n = (h)->next, *tmp = n->next; n != (h); n = tmp, tmp = n->next)
+/* NOLINTNEXTLINE(bugprone-macro-parentheses): n and tmp are names that it declares */
+#define list_each_safe(n, tmp, h) for (struct list_head *n = (h)->next, *tmp = n->next; n != (h); n = tmp, tmp = n->next)
 
 #endif

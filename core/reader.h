@@ -15,7 +15,9 @@ struct span { const uint8_t *p; size_t len; };
 
 static inline struct rd rd_from(const void *buf, size_t len)
 {
-    return (struct rd){ (const uint8_t *)buf, (const uint8_t *)buf + len, false };
+    const uint8_t *p = buf ? (const uint8_t *)buf : (const uint8_t *)""; /* nothing may be NULL; arithmetic on NULL may not */
+
+    return (struct rd){ p, p + len, false };
 }
 static inline bool rd_ok(const struct rd *r)
 {

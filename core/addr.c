@@ -3,9 +3,9 @@
  *
  *   text  --parse-->  struct addr / cidr / endpoint  --str-->  text          and sockaddr in and out
  *
- * Everything that makes an address goes through addr_v4() or addr_v6(), so a mapped one (::ffff:a.b.c.d) is an IPv4 address from there on and
- * bytes behind an IPv4 address are zero. The C library reads and writes addresses (inet_pton, inet_ntop); numbers are read here, because
- * strtoul takes signs and blanks. Nothing is allocated; text goes into the caller's buffers.
+ * Everything that makes an address goes through addr_v4() or addr_v6(), so a mapped one (::ffff:a.b.c.d) is an IPv4 address from there on
+ * and bytes behind an IPv4 address are zero. The C library reads and writes addresses (inet_pton, inet_ntop); numbers are read here,
+ * because strtoul takes signs and blanks. Nothing is allocated; text goes into the caller's buffers.
  */
 #include "core/addr.h"
 
@@ -103,7 +103,7 @@ int addr_parse(const char *s, struct addr *out)
 static void clear_host_bits(struct cidr *c)
 {
     for (size_t bit = c->len; bit < addr_len(&c->ip) * 8; bit++)
-        c->ip.b[bit / 8] &= (uint8_t)~(0x80u >> (bit % 8));
+        c->ip.b[bit / 8] &= (uint8_t) ~(0x80u >> (bit % 8));
 }
 
 static int small_number(const char *s, unsigned max, unsigned *out)
@@ -158,7 +158,7 @@ bool cidr_contains(const struct cidr *c, const struct addr *a)
 {
     unsigned whole = c->len / 8, rest = c->len % 8;
 
-    if (!c->ip.ver || c->ip.ver != a->ver || memcmp(c->ip.b, a->b, whole))
+    if (!c->ip.ver || c->ip.ver != a->ver || memcmp(c->ip.b, a->b, whole) != 0)
         return false;
     return !rest || !((c->ip.b[whole] ^ a->b[whole]) >> (8 - rest));
 }

@@ -1,8 +1,8 @@
 /*
  * log.c - one line per message on stderr, and a second reader
  *
- * A message is made in one buffer on the stack and written by one write(2), so lines of two processes do not mix; what does not fit in 2 KiB
- * is cut. errno is left as it was, so that a message may stand between a failed call and the look at its reason.
+ * A message is made in one buffer on the stack and written by one write(2), so lines of two processes do not mix; what does not fit in 2
+ * KiB is cut. errno is left as it was, so that a message may stand between a failed call and the look at its reason.
  */
 #include "core/log.h"
 

@@ -9,16 +9,16 @@
  *   poll      watchers; posts from other threads
  *   check     deferred jobs (from watchers)
  *
- * libuv frees a handle a turn after uv_close(), so the uv_poll_t of a watcher lives in a pool of ours; the watcher only points to it, and is
- * unhooked at once: a callback of an unhooked handle is swallowed. libuv stops a handle whose descriptor has an error (EPOLLERR); the watcher
- * is told and, if it still wants something afterwards, started again.
+ * libuv frees a handle a turn after uv_close(), so the uv_poll_t of a watcher lives in a pool of ours; the watcher only points to it, and
+ * is unhooked at once: a callback of an unhooked handle is swallowed. libuv stops a handle whose descriptor has an error (EPOLLERR); the
+ * watcher is told and, if it still wants something afterwards, started again.
  *
  * The wheel: three levels of 256 lists; a tick is 8 ms. Level 0 holds what is due within 256 ticks, level 1 within 65,536, level 2 the
  * rest; a list of a higher level is dealt out when its time begins. One bit a list says "perhaps not empty", so the next due tick is found
  * without walking. Nothing armed: no wake-ups.
  *
- * All clocks here are libuv's time of the turn but for arming, which asks the system: it may be ahead, never behind, so a timer is never early
- * by either clock.
+ * All clocks here are libuv's time of the turn but for arming, which asks the system: it may be ahead, never behind, so a timer is never
+ * early by either clock.
  *
  * Memory: handles are pooled and freed with the loop; nothing else is allocated.
  */
@@ -30,9 +30,9 @@
 #include <string.h>
 #include <uv.h>
 
-#define TICK_MS 8
-#define SLOTS 256
-#define LEVELS 3
+#define TICK_MS   8
+#define SLOTS     256
+#define LEVELS    3
 #define AFTER_MAX (UINT64_C(1) << 48) /* keeps due_ms from wrapping around */
 
 struct handle {
@@ -241,7 +241,7 @@ static void deal_out(struct wheel *w, unsigned level, unsigned slot)
 
     list_init(&due);
     list_splice(&due, &w->slot[level][slot]);
-    list_each_safe(n, tmp, &due) {
+    list_each_safe (n, tmp, &due) {
         list_del(n);
         wheel_add(w, container_of(n, struct timer, node));
     }
@@ -269,7 +269,7 @@ static void wheel_run(struct loop *l, uint64_t until)
 
     while ((next = wheel_next(w)) && next <= until) {
         w->tick = next; /* what is dealt out for `next` itself is one tick late: coarse, never early */
-        if (next % (SLOTS * SLOTS) == 0)
+        if (next % SLOTS == 0 && next / SLOTS % SLOTS == 0)
             deal_out(w, 2, next / SLOTS / SLOTS % SLOTS);
         if (next % SLOTS == 0)
             deal_out(w, 1, next / SLOTS % SLOTS);
@@ -460,7 +460,7 @@ void loop_free(struct loop *l)
     do
         uv_run(&l->uv, UV_RUN_DEFAULT); /* returns at once, once, when loop_stop() came outside of a run */
     while (uv_loop_close(&l->uv) == UV_EBUSY);
-    list_each_safe(n, tmp, &l->handles)
+    list_each_safe (n, tmp, &l->handles)
         free(container_of(n, struct handle, all));
     pthread_mutex_destroy(&l->lock);
     free(l);

@@ -3,8 +3,8 @@
  *
  *   slot[hash & mask] ──► node ──► node ──► NULL        a node keeps its whole hash, so chains are walked and dealt out without the keys
  *
- * The table doubles when it has more nodes than slots; when there is no memory for that, chains get longer and nothing else happens. Only the
- * table is allocated; nodes are members of what they find.
+ * The table doubles when it has more nodes than slots; when there is no memory for that, chains get longer and nothing else happens. Only
+ * the table is allocated; nodes are members of what they find.
  */
 #include "core/map.h"
 

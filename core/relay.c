@@ -7,11 +7,11 @@
  *                   write of from's lent pieces           lwIP's packets -> socket, -> cipher
  *                   read and write through a buffer       anything -> anything
  *
- * and stops when from has nothing, to is full, or the budget of the turn is used up (it then goes on in the next turn, after the others). EOF is
- * passed on as shutdown once everything was taken; the second EOF ends the relay. So does any error.
+ * and stops when from has nothing, to is full, or the budget of the turn is used up (it then goes on in the next turn, after the others).
+ * EOF is passed on as shutdown once everything was taken; the second EOF ends the relay. So does any error.
  *
- * A write that took less than it was given has found `to` full (stream.h: it will say WRITABLE), so nobody asks again. What `to` lent and `from`
- * had no bytes for is given back at once.
+ * A write that took less than it was given has found `to` full (stream.h: it will say WRITABLE), so nobody asks again. What `to` lent and
+ * `from` had no bytes for is given back at once.
  *
  * The buffer is held only while `to` is full; an idle relay holds nothing.
  */
@@ -228,7 +228,7 @@ static void on_end(struct job *j)
     r->done(r, r->err);
 }
 
-/* The first turn: client bytes that are there ride with the protocol header, then the header goes in any case (a shutdown took it along). */
+/* The first turn: client bytes that are there ride with the protocol header, then the header goes in any case (a shutdown took it too). */
 static void on_first(struct job *j)
 {
     struct relay *r = container_of(j, struct relay, first);

@@ -6,8 +6,8 @@
  *   WRITE  is wanted after a write that fell short, and given up when it came true and the owner's next write did not fall short again
  * A read that got less than it asked for has emptied the socket: the next one answers "none now" without asking the kernel.
  *
- * A bare socket never says FAILED: its error waits in the kernel for the next read or write, behind the bytes that came before it. The kernel
- * tells an error once and EOF or EPIPE afterwards, so the first one is remembered and repeated in their place.
+ * A bare socket never says FAILED: its error waits in the kernel for the next read or write, behind the bytes that came before it. The
+ * kernel tells an error once and EOF or EPIPE afterwards, so the first one is remembered and repeated in their place.
  *
  * Memory: a stream is about 100 bytes, pooled, without a buffer; it is freed by a job, because its callback may be on the stack when it is
  * closed. UDP receives into one batch of buffers shared by all sessions, touched only as far as datagrams reach.
@@ -161,7 +161,11 @@ static void sock_close(struct stream *s, int err)
 }
 
 static const struct stream_ops sock_ops = {
-    .name = "tcp", .read = sock_read, .write = sock_write, .shutdown = sock_shutdown, .close = sock_close,
+    .name = "tcp",
+    .read = sock_read,
+    .write = sock_write,
+    .shutdown = sock_shutdown,
+    .close = sock_close,
 };
 
 struct stream *sock_stream(struct loop *l, int fd)
@@ -204,7 +208,7 @@ int sock_error(int fd)
 
 /* ---- datagrams ---- */
 
-#define BATCH 16
+#define BATCH    16
 #define DATAGRAM 65536
 
 /* Address space for a batch; a page becomes memory when a datagram reaches it. Lives until sock_trim(). */
@@ -238,12 +242,14 @@ struct udp {
 /* Errors that concern one datagram (mostly ICMP answers to an older one) or pass by: the session goes on. */
 static bool is_soft(int err)
 {
-    switch (err) {
-    case EAGAIN: case EINTR: case ENOMEM: case ENOBUFS:
-    case ECONNREFUSED: case EHOSTUNREACH: case ENETUNREACH: case EHOSTDOWN: case ENETDOWN: case ENONET:
-    case EMSGSIZE: case EPROTO: case ENOPROTOOPT: case EOPNOTSUPP: case EACCES: case EPERM:
-        return true;
-    }
+    static const int soft[] = {
+        EAGAIN,   EINTR,  ENOMEM,   ENOBUFS, ECONNREFUSED, EHOSTUNREACH, ENETUNREACH, EHOSTDOWN,
+        ENETDOWN, ENONET, EMSGSIZE, EPROTO,  ENOPROTOOPT,  EOPNOTSUPP,   EACCES,      EPERM,
+    };
+
+    for (size_t i = 0; i < sizeof(soft) / sizeof(soft[0]); i++)
+        if (err == soft[i])
+            return true;
     return false;
 }
 

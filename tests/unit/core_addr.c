@@ -17,8 +17,7 @@
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static struct addr A(const char *s)
-{
+static struct addr A(const char *s) {
     struct addr a;
 
     if (addr_parse(s, &a) < 0)
@@ -153,14 +152,36 @@ static const struct {
     const char *a;
     unsigned is;
 } kinds[] = {
-    { "0.0.0.0", UNSPEC },       { "::", UNSPEC },
-    { "127.0.0.1", LOOP | PRIVATE }, { "127.255.0.3", LOOP | PRIVATE }, { "::1", LOOP | PRIVATE }, { "::2", 0 },
-    { "224.0.0.1", MULTI },      { "239.255.255.250", MULTI },   { "240.0.0.1", 0 },      { "ff02::fb", MULTI },
-    { "169.254.1.1", LINK | PRIVATE }, { "169.253.1.1", 0 },     { "fe80::1", LINK | PRIVATE }, { "febf::1", LINK | PRIVATE }, { "fec0::1", 0 },
-    { "10.0.0.1", PRIVATE },     { "172.16.0.1", PRIVATE },      { "172.31.255.255", PRIVATE }, { "172.32.0.1", 0 },
-    { "192.168.1.1", PRIVATE },  { "192.169.1.1", 0 },           { "100.64.0.1", PRIVATE }, { "100.128.0.1", 0 },
-    { "fc00::1", PRIVATE },      { "fdff::1", PRIVATE },         { "fe00::1", 0 },
-    { "8.8.8.8", 0 },            { "2001:4860::8888", 0 },       { "::ffff:10.0.0.1", PRIVATE }, { "198.18.0.1", 0 },
+    { "0.0.0.0", UNSPEC },
+    { "::", UNSPEC },
+    { "127.0.0.1", LOOP | PRIVATE },
+    { "127.255.0.3", LOOP | PRIVATE },
+    { "::1", LOOP | PRIVATE },
+    { "::2", 0 },
+    { "224.0.0.1", MULTI },
+    { "239.255.255.250", MULTI },
+    { "240.0.0.1", 0 },
+    { "ff02::fb", MULTI },
+    { "169.254.1.1", LINK | PRIVATE },
+    { "169.253.1.1", 0 },
+    { "fe80::1", LINK | PRIVATE },
+    { "febf::1", LINK | PRIVATE },
+    { "fec0::1", 0 },
+    { "10.0.0.1", PRIVATE },
+    { "172.16.0.1", PRIVATE },
+    { "172.31.255.255", PRIVATE },
+    { "172.32.0.1", 0 },
+    { "192.168.1.1", PRIVATE },
+    { "192.169.1.1", 0 },
+    { "100.64.0.1", PRIVATE },
+    { "100.128.0.1", 0 },
+    { "fc00::1", PRIVATE },
+    { "fdff::1", PRIVATE },
+    { "fe00::1", 0 },
+    { "8.8.8.8", 0 },
+    { "2001:4860::8888", 0 },
+    { "::ffff:10.0.0.1", PRIVATE },
+    { "198.18.0.1", 0 },
 };
 
 static void kinds_of_addresses(void **state)
@@ -182,12 +203,24 @@ static const struct {
     const char *in, *host; /* NULL: refused */
     unsigned port;
 } hostports[] = {
-    { "example.com:443", "example.com", 443 }, { "example.com", "example.com", 0 },     { "1.2.3.4:0", "1.2.3.4", 0 },
-    { "[::1]:80", "::1", 80 },                 { "[::1]", "::1", 0 },                   { "::1", "::1", 0 },
-    { "2001:db8::1:80", "2001:db8::1:80", 0 }, { "a:65535", "a", 65535 },               { "a:65536", NULL, 0 },
-    { "a:", NULL, 0 },                         { ":80", NULL, 0 },                      { "", NULL, 0 },
-    { "[]:80", NULL, 0 },                      { "[::1", NULL, 0 },                     { "[::1]80", NULL, 0 },
-    { "[::1]:", NULL, 0 },                     { "a:8o", NULL, 0 },                     { "a:-1", NULL, 0 },
+    { "example.com:443", "example.com", 443 },
+    { "example.com", "example.com", 0 },
+    { "1.2.3.4:0", "1.2.3.4", 0 },
+    { "[::1]:80", "::1", 80 },
+    { "[::1]", "::1", 0 },
+    { "::1", "::1", 0 },
+    { "2001:db8::1:80", "2001:db8::1:80", 0 },
+    { "a:65535", "a", 65535 },
+    { "a:65536", NULL, 0 },
+    { "a:", NULL, 0 },
+    { ":80", NULL, 0 },
+    { "", NULL, 0 },
+    { "[]:80", NULL, 0 },
+    { "[::1", NULL, 0 },
+    { "[::1]80", NULL, 0 },
+    { "[::1]:", NULL, 0 },
+    { "a:8o", NULL, 0 },
+    { "a:-1", NULL, 0 },
 };
 
 static void splitting_host_and_port(void **state)
@@ -214,8 +247,14 @@ static void splitting_host_and_port(void **state)
 static const struct {
     const char *in, *out;
 } endpoints[] = {
-    { "1.2.3.4:80", "1.2.3.4:80" }, { "[::1]:80", "[::1]:80" },     { "[::ffff:1.2.3.4]:5", "1.2.3.4:5" }, { "1.2.3.4", NULL }, { "1.2.3.4:0", NULL },
-    { "::1", NULL },                { "example.com:80", NULL },     { "", NULL },
+    { "1.2.3.4:80", "1.2.3.4:80" },
+    { "[::1]:80", "[::1]:80" },
+    { "[::ffff:1.2.3.4]:5", "1.2.3.4:5" },
+    { "1.2.3.4", NULL },
+    { "1.2.3.4:0", NULL },
+    { "::1", NULL },
+    { "example.com:80", NULL },
+    { "", NULL },
 };
 
 static void text_of_endpoints(void **state)
@@ -249,11 +288,19 @@ static const struct {
     { "example.com.", "example.com" },
     { "a", "a" },
     { "_dns._udp.x", "_dns._udp.x" },
-    { "b\xc3\xbc" "cher.DE", "b\xc3\xbc" "cher.de" },
+    { "b\xc3\xbc"
+      "cher.DE",
+      "b\xc3\xbc"
+      "cher.de" },
     { L63 ".com", L63 ".com" },
     { L63 "a.com", NULL },
-    { L63 "." L63 "." L63 "." "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", L63 "." L63 "." L63 "." "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
-    { L63 "." L63 "." L63 "." "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", NULL },
+    { L63 "." L63 "." L63 "."
+          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+      L63 "." L63 "." L63 "."
+          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa" },
+    { L63 "." L63 "." L63 "."
+          "aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+      NULL },
     { "", NULL },
     { ".", NULL },
     { "..", NULL },
@@ -313,10 +360,14 @@ static void sockaddrs_and_back(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(text_of_addresses),    cmocka_unit_test(text_of_prefixes),
-        cmocka_unit_test(prefixes_contain_what_a_naive_look_says), cmocka_unit_test(kinds_of_addresses),
-        cmocka_unit_test(splitting_host_and_port), cmocka_unit_test(text_of_endpoints),
-        cmocka_unit_test(names_are_normalised), cmocka_unit_test(sockaddrs_and_back),
+        cmocka_unit_test(text_of_addresses),
+        cmocka_unit_test(text_of_prefixes),
+        cmocka_unit_test(prefixes_contain_what_a_naive_look_says),
+        cmocka_unit_test(kinds_of_addresses),
+        cmocka_unit_test(splitting_host_and_port),
+        cmocka_unit_test(text_of_endpoints),
+        cmocka_unit_test(names_are_normalised),
+        cmocka_unit_test(sockaddrs_and_back),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -153,16 +153,19 @@ static const struct {
     const char *in, *out;
 } unsafe[] = {
     { "plain text", "plain text" },
-    { "b\xc3\xbc" "cher \xe2\x82\xac \xf0\x9f\x98\x80", "b\xc3\xbc" "cher \xe2\x82\xac \xf0\x9f\x98\x80" },
+    { "b\xc3\xbc"
+      "cher \xe2\x82\xac \xf0\x9f\x98\x80",
+      "b\xc3\xbc"
+      "cher \xe2\x82\xac \xf0\x9f\x98\x80" },
     { "a\nb\x1b[31m", "a\\x0ab\\x1b[31m" },
     { "\x7f", "\\x7f" },
     { "\xff\xfe", "\\xff\\xfe" },
-    { "\xc3", "\\xc3" },                     /* cut short */
-    { "\xc0\xaf", "\\xc0\\xaf" },            /* overlong */
+    { "\xc3", "\\xc3" },          /* cut short */
+    { "\xc0\xaf", "\\xc0\\xaf" }, /* overlong */
     { "\xe0\x80\xaf", "\\xe0\\x80\\xaf" },
-    { "\xed\xa0\x80", "\\xed\\xa0\\x80" },   /* a surrogate */
+    { "\xed\xa0\x80", "\\xed\\xa0\\x80" }, /* a surrogate */
     { "\xf4\x90\x80\x80", "\\xf4\\x90\\x80\\x80" },
-    { "\xc2\x85", "\\xc2\\x85" },            /* a control character of the upper half */
+    { "\xc2\x85", "\\xc2\\x85" }, /* a control character of the upper half */
     { "", "" },
 };
 
@@ -174,8 +177,8 @@ static void text_of_strangers_is_made_safe(void **state)
         assert_string_equal(log_safe(unsafe[i].in, strlen(unsafe[i].in), buf, sizeof(buf)), unsafe[i].out);
     assert_string_equal(log_safe("a\0b", 3, buf, sizeof(buf)), "a\\x00b");
     assert_string_equal(log_safe("abcdefgh", 8, tiny, sizeof(tiny)), "abcde");
-    assert_string_equal(log_safe("ab\ncd", 5, tiny, sizeof(tiny)), "ab");          /* no half escape */
-    assert_string_equal(log_safe("abcd\xc3\xbc", 6, tiny, sizeof(tiny)), "abcd");   /* no half letter */
+    assert_string_equal(log_safe("ab\ncd", 5, tiny, sizeof(tiny)), "ab");         /* no half escape */
+    assert_string_equal(log_safe("abcd\xc3\xbc", 6, tiny, sizeof(tiny)), "abcd"); /* no half letter */
     assert_string_equal(log_safe("x", 1, tiny, 1), "");
 }
 
@@ -196,10 +199,14 @@ static void every_error_has_words(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_message_is_one_line),       cmocka_unit_test(below_the_level_nothing_happens),
-        cmocka_unit_test(a_long_message_is_cut_and_stays_one_line), cmocka_unit_test(errno_survives),
-        cmocka_unit_test(the_second_reader_has_its_own_level), cmocka_unit_test(names_of_levels),
-        cmocka_unit_test(text_of_strangers_is_made_safe), cmocka_unit_test(every_error_has_words),
+        cmocka_unit_test(a_message_is_one_line),
+        cmocka_unit_test(below_the_level_nothing_happens),
+        cmocka_unit_test(a_long_message_is_cut_and_stays_one_line),
+        cmocka_unit_test(errno_survives),
+        cmocka_unit_test(the_second_reader_has_its_own_level),
+        cmocka_unit_test(names_of_levels),
+        cmocka_unit_test(text_of_strangers_is_made_safe),
+        cmocka_unit_test(every_error_has_words),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -281,7 +281,7 @@ static void what_cannot_be_watched(void **state)
 
 struct alarm {
     struct timer t;
-    uint64_t due;   /* by the clock of the test; 0 = not armed */
+    uint64_t due; /* by the clock of the test; 0 = not armed */
     unsigned fired;
     struct alarm *victim;
 };
@@ -332,8 +332,28 @@ static void move_clock(uint64_t ms)
     loop_turn(timer_loop, 0);
 }
 
-static const uint64_t waits[] = { 0, 1, 7, 8, 9, 100, 255 * 8, 2047, 2048, 2049, 4096, 60000, 524287, 524288, 524289, 3600000,
-                                  86400000, 134217727, 134217728, 134217729, 40 * 3600000ull, 1000 * 3600000ull };
+static const uint64_t waits[] = { 0,
+                                  1,
+                                  7,
+                                  8,
+                                  9,
+                                  100,
+                                  255 * 8,
+                                  2047,
+                                  2048,
+                                  2049,
+                                  4096,
+                                  60000,
+                                  524287,
+                                  524288,
+                                  524289,
+                                  3600000,
+                                  86400000,
+                                  134217727,
+                                  134217728,
+                                  134217729,
+                                  40 * 3600000ull,
+                                  1000 * 3600000ull };
 
 static void each_wait_alone_is_never_early_and_two_ticks_late_at_most(void **state)
 {
@@ -728,8 +748,8 @@ static void the_end_runs_what_was_put_off_and_leaks_nothing(void **state)
     loop_defer(l, deferred);
     loop_post(l, posted);
     watch_open(l, &w, IO_READ);
-    watch_close(&w);   /* its handle is not closed yet */
-    loop_stop(l);      /* and a stop is pending */
+    watch_close(&w); /* its handle is not closed yet */
+    loop_stop(l);    /* and a stop is pending */
     loop_free(l);
     loop_free(NULL);
 }

@@ -105,7 +105,7 @@ static const char *spell(struct list_head *h)
     static char out[32];
     size_t n = 0;
 
-    list_each_safe(i, tmp, h)
+    list_each_safe (i, tmp, h)
         out[n++] = container_of(i, struct item, node)->c;
     out[n] = 0;
     return out;
@@ -132,7 +132,7 @@ static void lists(void **state)
     list_del(&a.node);
     list_del(&a.node);
     assert_string_equal(spell(&o), "dbc");
-    list_each_safe(n, tmp, &o)
+    list_each_safe (n, tmp, &o)
         list_del(n);
     assert_true(list_empty(&o));
 }

@@ -3,8 +3,8 @@
  *
  *   a ──write──► ring of b ──read──► b          and the same from b to a
  *
- * A temper says how an end behaves towards its owner: short reads and writes, "none now" and "full" out of whim, an error after n bytes, and which
- * of the optional ways (peek, reserve) it offers. Readiness is told by loop_next jobs, so it always comes from the loop.
+ * A temper says how an end behaves towards its owner: short reads and writes, "none now" and "full" out of whim, an error after n bytes,
+ * and which of the optional ways (peek, reserve) it offers. Readiness is told by loop_next jobs, so it always comes from the loop.
  *
  * The ends check their user: nothing after close, no more consumed or committed than was lent, on_ready one-shot.
  */
@@ -12,13 +12,13 @@
 #define TESTS_CORE_MEMPAIR_H
 
 #include <errno.h>
+#include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
-#include <setjmp.h>
 
 #include <cmocka.h>
 
@@ -26,14 +26,15 @@
 #include "core/stream.h"
 
 struct temper {
-    size_t cap;                /* bytes that may wait at this end; 0 = 64 KiB */
-    size_t read_max;           /* at most so many bytes a read or peek; 0 = all */
-    size_t write_max;          /* at most so many bytes a write or reserve; 0 = all */
-    unsigned again_every;      /* one call of k finds nothing, or no room, though there is (by dice: a fixed beat could repeat for ever); 0 = never */
-    size_t read_fails_at;      /* after so many bytes; 0 = never */
-    size_t write_fails_at;     /* after so many bytes; 0 = never */
-    int err;                   /* with what */
-    bool peek, reserve;        /* offers the optional way */
+    size_t cap;       /* bytes that may wait at this end; 0 = 64 KiB */
+    size_t read_max;  /* at most so many bytes a read or peek; 0 = all */
+    size_t write_max; /* at most so many bytes a write or reserve; 0 = all */
+    unsigned
+        again_every; /* one call of k finds nothing, or no room, though there is (by dice: a fixed beat could repeat for ever); 0 = never */
+    size_t read_fails_at;  /* after so many bytes; 0 = never */
+    size_t write_fails_at; /* after so many bytes; 0 = never */
+    int err;               /* with what */
+    bool peek, reserve;    /* offers the optional way */
 };
 
 struct memend {
@@ -42,16 +43,16 @@ struct memend {
     struct loop *loop;
     struct temper t;
     uint8_t *ring;
-    size_t cap, at, len;       /* what waits at this end */
-    bool eof;                  /* behind it: the far end has shut */
-    int err;                   /* the far end has reset */
-    unsigned waits;            /* STREAM_READABLE | WRITABLE: to be told */
+    size_t cap, at, len; /* what waits at this end */
+    bool eof;            /* behind it: the far end has shut */
+    int err;             /* the far end has reset */
+    unsigned waits;      /* STREAM_READABLE | WRITABLE: to be told */
     struct job tell;
     bool told_failed, closed, shut;
     int close_err;
     uint32_t mood;
     size_t n_read, n_written;
-    size_t lent_out, lent_in;  /* reserved, peeked */
+    size_t lent_out, lent_in; /* reserved, peeked */
     unsigned flushes, writes, flushes_after_shut;
     size_t written_before_flush;
 };
@@ -302,8 +303,11 @@ static inline void mem_close(struct stream *s, int err)
     mem_tell_later(e->far);
 }
 
-#define MEM_OPS(p, c, r, m) \
-    { .name = "mem", .peek = p, .consume = c, .read = mem_read, .write = mem_write, .reserve = r, .commit = m, .shutdown = mem_shutdown, .close = mem_close }
+#define MEM_OPS(p, c, r, m)                                                                                                                \
+    {                                                                                                                                      \
+        .name = "mem", .peek = p, .consume = c, .read = mem_read, .write = mem_write, .reserve = r, .commit = m, .shutdown = mem_shutdown, \
+        .close = mem_close                                                                                                                 \
+    }
 static const struct stream_ops mem_ops[2][2] = {
     { MEM_OPS(NULL, NULL, NULL, NULL), MEM_OPS(NULL, NULL, mem_reserve, mem_commit) },
     { MEM_OPS(mem_peek, mem_consume, NULL, NULL), MEM_OPS(mem_peek, mem_consume, mem_reserve, mem_commit) },

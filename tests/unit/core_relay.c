@@ -174,7 +174,8 @@ static void every_byte_in_every_temper_and_way(void **state)
 static void a_megabyte_each_way(void **state)
 {
     for (unsigned way = 0; way < 16; way += 5) {
-        struct temper local = { .again_every = 7, .peek = way & 1, .reserve = way & 2 }, remote = { .cap = 30000, .peek = way & 4, .reserve = way & 8 };
+        struct temper local = { .again_every = 7, .peek = way & 1, .reserve = way & 2 },
+                      remote = { .cap = 30000, .peek = way & 4, .reserve = way & 8 };
         struct world w;
 
         open_world(&w, &local, &remote);
@@ -271,7 +272,8 @@ static void eof_waits_for_bytes_the_writer_did_not_take(void **state)
 static void a_slow_reader_slows_the_sender(void **state)
 {
     for (unsigned way = 0; way < 16; way++) {
-        struct temper local = { .cap = 1000, .peek = way & 1, .reserve = way & 2 }, remote = { .cap = 1000, .peek = way & 4, .reserve = way & 8 };
+        struct temper local = { .cap = 1000, .peek = way & 1, .reserve = way & 2 },
+                      remote = { .cap = 1000, .peek = way & 4, .reserve = way & 8 };
         struct world w;
         uint8_t buf[500];
         size_t sent = 0;

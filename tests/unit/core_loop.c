@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <time.h>
@@ -754,6 +755,30 @@ static void the_end_runs_what_was_put_off_and_leaks_nothing(void **state)
     loop_free(NULL);
 }
 
+/* However far it gets before the descriptors run out, no memory is left behind (the leak checker looks). libuv 1.44 itself leaves its epoll
+ * descriptor when its next one fails, so the lowest free one is looked up each time. */
+static void no_descriptors_no_loop(void **state)
+{
+    struct rlimit all, few;
+    unsigned made = 0, refused = 0;
+
+    getrlimit(RLIMIT_NOFILE, &all);
+    for (int more = 0; more < 12; more++) {
+        int next = dup(0);
+        struct loop *l;
+
+        close(next);
+        few = (struct rlimit){ (rlim_t)(next + more), all.rlim_max };
+        setrlimit(RLIMIT_NOFILE, &few);
+        l = loop_new();
+        setrlimit(RLIMIT_NOFILE, &all);
+        made += l != NULL;
+        refused += l == NULL;
+        loop_free(l);
+    }
+    assert_true(made && refused);
+}
+
 static void a_turn_waits_no_longer_than_told(void **state)
 {
     struct loop *l = loop_new();
@@ -786,6 +811,7 @@ int main(void)
         cmocka_unit_test(a_job_that_posts_itself_does_not_hold_the_turn),
         cmocka_unit_test(signals_reach_the_loop),
         cmocka_unit_test(the_end_runs_what_was_put_off_and_leaks_nothing),
+        cmocka_unit_test(no_descriptors_no_loop),
         cmocka_unit_test(a_turn_waits_no_longer_than_told),
     };
 

@@ -34,7 +34,8 @@ struct temper {
     size_t read_fails_at;  /* after so many bytes; 0 = never */
     size_t write_fails_at; /* after so many bytes; 0 = never */
     int err;               /* with what */
-    bool peek, reserve;    /* offers the optional way */
+    int shutdown_err, flush_err;
+    bool peek, reserve; /* offers the optional way */
 };
 
 struct memend {
@@ -241,7 +242,7 @@ static inline ssize_t mem_write(struct stream *s, const struct iovec *iov, int c
         e->flushes++;
         e->written_before_flush = e->n_written;
         e->flushes_after_shut += e->shut;
-        return e->shut ? -EPIPE : 0;
+        return e->shut ? -EPIPE : e->t.flush_err;
     }
     e->writes++;
     if ((n = mem_can_write(e)) <= 0)
@@ -282,8 +283,8 @@ static inline int mem_shutdown(struct stream *s)
     struct memend *e = mem_of(s);
 
     assert_false(e->closed);
-    if (e->err)
-        return e->err;
+    if (e->err || e->t.shutdown_err)
+        return e->err ? e->err : e->t.shutdown_err;
     e->shut = e->far->eof = true;
     mem_tell_later(e->far);
     return 0;

@@ -357,6 +357,26 @@ static void one_error_ends_it_once(void **state)
     }
 }
 
+static void a_shutdown_or_a_header_that_fails_ends_it(void **state)
+{
+    struct temper no_shutdown = { .shutdown_err = -ECONNRESET }, no_header = { .flush_err = -ENOMEM };
+    struct world w;
+
+    open_world(&w, NULL, &no_shutdown);
+    start(&w);
+    stream_shutdown(&w.near->a.s);
+    turns(&w, 3);
+    assert_int_equal(w.n_done, 1);
+    assert_int_equal(w.err, -ECONNRESET);
+    close_world(&w);
+    open_world(&w, NULL, &no_header);
+    start(&w);
+    turns(&w, 1);
+    assert_int_equal(w.n_done, 1);
+    assert_int_equal(w.err, -ENOMEM);
+    close_world(&w);
+}
+
 static void a_reset_that_nobody_asked_for(void **state)
 {
     struct temper remote = { .cap = 4 };
@@ -659,6 +679,7 @@ int main(void)
         cmocka_unit_test(a_slow_reader_slows_the_sender),
         cmocka_unit_test(an_idle_relay_holds_nothing),
         cmocka_unit_test(one_error_ends_it_once),
+        cmocka_unit_test(a_shutdown_or_a_header_that_fails_ends_it),
         cmocka_unit_test(a_reset_that_nobody_asked_for),
         cmocka_unit_test(first_bytes_ride_with_the_header),
         cmocka_unit_test(a_silent_client_still_sends_the_header),

@@ -16,7 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/ioctl.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -736,6 +736,34 @@ static void a_hard_error_is_told_once(void **state)
     sock_trim();
 }
 
+static void no_descriptors_no_session(void **state)
+{
+    struct loop *l = loop_new();
+    struct rlimit all, none;
+    struct pktsess *p = NULL;
+    struct dest to;
+    int fd = peer_open("127.0.0.1", &to), next = dup(0);
+    char c;
+
+    close(next);
+    memset(&S, 0, sizeof(S));
+    adopt(&S, sock_udp(l));
+    getrlimit(RLIMIT_NOFILE, &all);
+    none = (struct rlimit){ (rlim_t)next, all.rlim_max };
+    setrlimit(RLIMIT_NOFILE, &none);
+    assert_int_equal(sock_connect(&to.at), -EMFILE);
+    assert_int_equal(pkt_send(S.p, &to, "x", 1), -EMFILE);
+    assert_int_equal(sock_udp_connected(l, &to.at, &p), -EMFILE);
+    assert_null(p);
+    setrlimit(RLIMIT_NOFILE, &all);
+    assert_int_equal(pkt_send(S.p, &to, "x", 1), 0); /* the session lives */
+    assert_int_equal(recv(fd, &c, 1, 0), 1);
+    pkt_close(S.p);
+    close(fd);
+    loop_free(l);
+    sock_trim();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -760,6 +788,7 @@ int main(void)
         cmocka_unit_test(connected_hears_only_its_peer),
         cmocka_unit_test(a_closed_port_does_not_kill_the_session),
         cmocka_unit_test(a_hard_error_is_told_once),
+        cmocka_unit_test(no_descriptors_no_session),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

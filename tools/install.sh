@@ -1,10 +1,11 @@
 #!/bin/sh
-# Installs the Debian packages that a step needs: tools/install.sh build|demo|test ...
+# Installs the Debian packages that a step needs: tools/install.sh build|demo|test|fuzz ...
 # Quick when nothing is missing. Services that packages bring are neither started nor left enabled: only the programs are wanted.
 set -eu
 
 build="gcc libc6-dev cmake ninja-build pkg-config xz-utils libuv1-dev libyaml-dev libssl-dev libc-ares-dev libmnl-dev
-       libnftables-dev libjansson-dev libmicrohttpd-dev"
+       libnftables-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libzstd-dev libmaxminddb-dev libcurl4-openssl-dev"
+fuzz="clang libclang-rt-dev llvm"
 demo="iproute2 nftables tcpdump shadowsocks-libev dnsmasq-base busybox socat curl bind9-dnsutils jq procps util-linux"
 test="libcmocka-dev dante-server microsocks iperf3 python3 iputils-ping strace"
 
@@ -14,7 +15,8 @@ for step in "$@"; do
     build) want="$want $build" ;;
     demo) want="$want $demo" ;;
     test) want="$want $demo $test" ;;
-    *) echo "usage: $0 build|demo|test ..." >&2; exit 2 ;;
+    fuzz) want="$want $test $fuzz" ;;
+    *) echo "usage: $0 build|demo|test|fuzz ..." >&2; exit 2 ;;
     esac
 done
 

@@ -168,6 +168,8 @@ struct cfg_dns {
 struct cfg_entry { const char *name, *type; uint32_t index; const struct cfg_node *node; };
 /* A rule line as written. */
 struct cfg_rule { const char *text; uint32_t index, line, column; };
+/* A named list of sub-rules. */
+struct cfg_sub_rules { const char *name; uint32_t line, column, n_rules; struct cfg_rule *rules; };
 
 struct profile {
     struct cfg_doc *doc;
@@ -184,7 +186,9 @@ struct profile {
     uint32_t n_proxies;  struct cfg_entry *proxies; /* entries with name and type, names unique; others skipped with a warning */
     uint32_t n_groups;   struct cfg_entry *groups;
     uint32_t n_rules;    struct cfg_rule *rules;
-    uint32_t n_proxy_providers, n_rule_providers; /* counted only */
+    uint32_t n_sub_rules; struct cfg_sub_rules *sub_rules;
+    uint32_t n_proxy_providers; struct cfg_entry *proxy_providers; /* name = the key; entries without type are skipped */
+    uint32_t n_rule_providers;  struct cfg_entry *rule_providers;
 };
 
 /* Parses and checks. On errors returns NULL; d says why. The bytes need not outlive the call. Freed with profile_free(). */

@@ -323,20 +323,56 @@ static void read_entries(struct cfg_doc *doc, const struct cfg_node *list, const
     }
 }
 
-static void read_rules(struct cfg_doc *doc, const struct cfg_node *list, struct profile *p, struct diag *d)
+static struct cfg_rule *read_rules(struct cfg_doc *doc, const struct cfg_node *list, const char *what, uint32_t *n_out, struct diag *d)
+{
+    struct cfg_rule *rules = list ? cfg_alloc(doc, (list->n + 1) * sizeof(*rules)) : NULL;
+    uint32_t index = 0;
+
+    for (const struct cfg_node *n = cfg_first(list); n && rules; n = n->next, index++) {
+        char path[128];
+
+        if (n->kind == CFG_SCALAR) {
+            rules[(*n_out)++] = (struct cfg_rule){ n->text, index, n->line, n->column };
+            continue;
+        }
+        snprintf(path, sizeof(path), "%s[%u]", what, index);
+        diag_warn(d, n->line, n->column, path, "bad-rule", "a rule is one line of text (TYPE,PAYLOAD,TARGET); this entry is skipped");
+    }
+    return rules;
+}
+
+static void read_sub_rules(struct cfg_doc *doc, const struct cfg_node *map, struct profile *p, struct diag *d)
+{
+    p->sub_rules = map ? cfg_alloc(doc, (map->n + 1) * sizeof(*p->sub_rules)) : NULL;
+    for (const struct cfg_node *n = cfg_first(map); n && p->sub_rules; n = n->next) {
+        struct cfg_sub_rules *s = &p->sub_rules[p->n_sub_rules];
+        char what[96];
+
+        snprintf(what, sizeof(what), "sub-rules.%.80s", n->key->text);
+        if (n->kind != CFG_SEQ) {
+            diag_warn(d, n->line, n->column, what, "bad-rule", "sub-rules: \"%s\" must be a list of rules; it is skipped", n->key->text);
+            continue;
+        }
+        *s = (struct cfg_sub_rules){ .name = n->key->text, .line = n->key->line, .column = n->key->column };
+        s->rules = read_rules(doc, n, what, &s->n_rules, d);
+        p->n_sub_rules++;
+    }
+}
+
+static void read_providers(struct cfg_doc *doc, const struct cfg_node *map, const char *what, struct cfg_entry **out, uint32_t *n_out, struct diag *d)
 {
     uint32_t index = 0;
 
-    p->rules = list ? cfg_alloc(doc, (list->n + 1) * sizeof(*p->rules)) : NULL;
-    for (const struct cfg_node *n = cfg_first(list); n && p->rules; n = n->next, index++) {
-        char path[32];
+    *out = map ? cfg_alloc(doc, (map->n + 1) * sizeof(**out)) : NULL;
+    for (const struct cfg_node *n = cfg_first(map); n && *out; n = n->next, index++) {
+        struct cfg_entry e = { .name = n->key->text, .type = text_of(n, "type"), .index = index, .node = n };
+        char path[128];
 
-        if (n->kind == CFG_SCALAR) {
-            p->rules[p->n_rules++] = (struct cfg_rule){ n->text, index, n->line, n->column };
-            continue;
-        }
-        snprintf(path, sizeof(path), "rules[%u]", index);
-        diag_warn(d, n->line, n->column, path, "bad-rule", "a rule is one line of text (TYPE,PAYLOAD,TARGET); this entry is skipped");
+        snprintf(path, sizeof(path), "%s.%.80s", what, e.name);
+        if (e.type)
+            (*out)[(*n_out)++] = e;
+        else
+            diag_warn(d, n->key->line, n->key->column, path, "missing-key", "an entry of %s needs a type; it is skipped", what);
     }
 }
 
@@ -362,13 +398,6 @@ static void read_host(struct cfg_doc *doc, const struct cfg_node *n, struct prof
         p->hosts[p->n_hosts++] = e;
 }
 
-static uint32_t children(const struct cfg_node *root, const char *key)
-{
-    const struct cfg_node *n = cfg_get(root, key);
-
-    return n && n->kind == CFG_MAP ? n->n : 0;
-}
-
 static void read_lists(struct cfg_doc *doc, const struct cfg_node *root, struct profile *p, struct diag *d)
 {
     const struct cfg_node *hosts = section(root, "hosts", CFG_MAP, d);
@@ -384,9 +413,10 @@ static void read_lists(struct cfg_doc *doc, const struct cfg_node *root, struct 
     read_entries(doc, section(root, "proxies", CFG_SEQ, d), "proxies", &names, &p->proxies, &p->n_proxies, d);
     read_entries(doc, section(root, "proxy-groups", CFG_SEQ, d), "proxy-groups", &names, &p->groups, &p->n_groups, d);
     map_fini(&names);
-    read_rules(doc, section(root, "rules", CFG_SEQ, d), p, d);
-    p->n_proxy_providers = children(root, "proxy-providers");
-    p->n_rule_providers = children(root, "rule-providers");
+    p->rules = read_rules(doc, section(root, "rules", CFG_SEQ, d), "rules", &p->n_rules, d);
+    read_sub_rules(doc, section(root, "sub-rules", CFG_MAP, d), p, d);
+    read_providers(doc, section(root, "proxy-providers", CFG_MAP, d), "proxy-providers", &p->proxy_providers, &p->n_proxy_providers, d);
+    read_providers(doc, section(root, "rule-providers", CFG_MAP, d), "rule-providers", &p->rule_providers, &p->n_rule_providers, d);
 }
 
 struct profile *profile_load(const char *bytes, size_t len, struct diag *d)

@@ -4,7 +4,7 @@
  * One fixed-size struct over SOCK_SEQPACKET; descriptors ride along (SCM_RIGHTS), only from supervisor to worker. No path and no argument vector.
  *
  *   worker                              supervisor
- *   MSG_TUN, then MSG_ROUTE x n   ──►                                 at start, and after MSG_RELOAD
+ *   MSG_ROUTE x n, then MSG_TUN   ──►                                 at start, and after MSG_RELOAD
  *                                 ◄──   MSG_TUN_OK + descriptors, or MSG_FAILED
  *   MSG_READY                     ──►                                 rules, routes, redirect go in; the profile is in use
  *                                 ◄──   MSG_READY_OK, or MSG_FAILED

@@ -68,10 +68,7 @@ struct plat_worker {
     void (*on_reload)(struct plat_worker *w, int profile_fd);
     void (*on_stop)(struct plat_worker *w); /* end in order now; also when the supervisor is gone */
     void *owner;
-    /* private */
-    bool told_stop, in_reload, answered;
-    int reload_fd; /* came while we waited for an answer; -1 = none */
-    struct job late;
+    bool told_stop, took_profile; /* private */
 };
 
 /* First thing in the worker's main, before any thread or socket: drops groups, user id and capabilities, sets no_new_privs, PDEATHSIG and

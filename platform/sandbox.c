@@ -1,15 +1,25 @@
 /*
- * sandbox.c - the worker gives up every privilege, and its side of the messages
+ * sandbox.c - the worker gives up every privilege
  *
- * Order matters: the id goes before the first thread and the first socket (a socket remembers the id it was made under, and routing knows our
- * traffic by that id); the parent-death signal is set after it (a change of id clears it).
+ *   groups ─► bounding set ─► user id ─► capabilities ─► no new ones ─► parent-death signal ─► not dumpable ─► system calls
+ *
+ * Order matters: the id goes before the first thread and the first socket (a socket remembers the id it was made under, and routing and nft know our traffic by
+ * that id); the parent-death signal is set after it (a change of id clears it).
+ *
+ * The filter of system calls names what the worker never needs (running programs, looking into others, mounting, namespaces, kernel doors, other kinds of sockets), so a
+ * library that learns a new harmless call does not break.
  */
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/audit.h>
 #include <linux/capability.h>
-#include <pwd.h>
+#include <linux/filter.h>
+#include <linux/seccomp.h>
+#include <poll.h>
+#include <sched.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -18,169 +28,126 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "core/err.h"
-#include "core/log.h"
-#include "platform/ipc.h"
+#include "platform/platform.h"
 
 #define SOCK_FD 3
-#define ANSWER_MS 10000
 
-uid_t plat_worker_uid(void)
+/* ---- system calls ---- */
+
+#if defined(__x86_64__)
+#define NATIVE_ARCH AUDIT_ARCH_X86_64
+#elif defined(__aarch64__)
+#define NATIVE_ARCH AUDIT_ARCH_AARCH64
+#elif defined(__riscv) && __riscv_xlen == 64
+#define NATIVE_ARCH AUDIT_ARCH_RISCV64
+#endif
+
+#ifdef NATIVE_ARCH
+
+#define LOAD(field) BPF_STMT(BPF_LD | BPF_W | BPF_ABS, offsetof(struct seccomp_data, field))
+#define ANSWER(err) BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | (err))
+#define ALLOW BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
+#define DENY(name) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_##name, 0, 1), ANSWER(EPERM)
+#define FAMILY(f) BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, (f), 0, 1), ALLOW
+#define NAMESPACES (CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET)
+#define X32 0x40000000u /* calls of the x32 ABI carry this bit */
+
+static const struct sock_filter filter[] = {
+    LOAD(arch),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, NATIVE_ARCH, 1, 0),
+    ANSWER(EPERM),
+    LOAD(nr),
+    BPF_JUMP(BPF_JMP | BPF_JGE | BPF_K, X32, 0, 1),
+    ANSWER(ENOSYS),
+    /* programs and other processes */
+    DENY(execve), DENY(execveat), DENY(process_vm_readv), DENY(process_vm_writev), DENY(kcmp), DENY(pidfd_getfd),
+#ifndef __SANITIZE_ADDRESS__ /* the leak checker stops its own threads with it */
+    DENY(ptrace),
+#endif
+    /* file systems and namespaces */
+    DENY(mount), DENY(umount2), DENY(pivot_root), DENY(chroot), DENY(move_mount), DENY(fsopen), DENY(fsmount), DENY(open_tree), DENY(mount_setattr),
+    DENY(open_by_handle_at), DENY(mknodat), DENY(swapon), DENY(swapoff), DENY(quotactl), DENY(acct), DENY(unshare), DENY(setns),
+    /* doors into the kernel */
+    DENY(bpf), DENY(perf_event_open), DENY(userfaultfd), DENY(io_uring_setup), DENY(add_key), DENY(request_key), DENY(keyctl), DENY(init_module),
+    DENY(finit_module), DENY(delete_module), DENY(kexec_load), DENY(reboot), DENY(settimeofday), DENY(clock_settime), DENY(sethostname),
+    /* the C library falls back to clone, whose flags can be looked at */
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone3, 0, 1), ANSWER(ENOSYS),
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_clone, 0, 4),
+    LOAD(args[0]),
+    BPF_JUMP(BPF_JMP | BPF_JSET | BPF_K, NAMESPACES, 0, 1),
+    ANSWER(EPERM),
+    ALLOW,
+    BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_socket, 1, 0),
+    ALLOW,
+    LOAD(args[0]),
+    FAMILY(AF_UNIX), FAMILY(AF_INET), FAMILY(AF_INET6), FAMILY(AF_NETLINK),
+    ANSWER(EAFNOSUPPORT),
+};
+
+/* A kernel without seccomp is no reason not to work. */
+static int filter_calls(void)
 {
-    struct passwd *p = getpwnam("shunt");
+    struct sock_fprog p = { sizeof(filter) / sizeof(filter[0]), (struct sock_filter *)filter };
 
-    return p ? p->pw_uid : 65017;
+    return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &p) < 0 && errno != EINVAL ? -errno : 0;
 }
 
-int plat_worker_init(struct plat_worker *w)
+#else
+static int filter_calls(void)
+{
+    return 0;
+}
+#endif
+
+/* ---- user id and capabilities ---- */
+
+/* Where the right to do so is missing, no_new_privs alone keeps new capabilities away. */
+static int drop_bounding_set(void)
+{
+    for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
+        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0 && errno != EPERM)
+            return -errno;
+    return 0;
+}
+
+static int drop_id(void)
 {
     struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
     struct __user_cap_data_struct none[2] = { 0 };
     uid_t uid = plat_worker_uid();
 
-    memset(w, 0, sizeof(*w));
-    w->io.fd = SOCK_FD;
-    for (int cap = 0; prctl(PR_CAPBSET_READ, cap, 0, 0, 0) >= 0; cap++)
-        if (prctl(PR_CAPBSET_DROP, cap, 0, 0, 0) < 0)
-            return -errno;
     if (setgroups(0, NULL) < 0 || setresgid(uid, uid, uid) < 0 || setresuid(uid, uid, uid) < 0)
         return -errno;
-    if (syscall(SYS_capset, &head, none) < 0 || prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-        return -errno;
-    if (prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
-        return -errno;
-    if (getppid() == 1 || fcntl(SOCK_FD, F_SETFD, FD_CLOEXEC) < 0) /* the supervisor died meanwhile */
-        return -EPIPE;
-    signal(SIGPIPE, SIG_IGN);
-    return 0;
+    return syscall(SYS_capset, &head, none) < 0 ? -errno : 0;
 }
 
-/* Waits for the one answer that fits. */
-static int answer(struct plat_worker *w, enum msg_type want, struct msg *m, int fds[MSG_FDS], int *n, char why[256])
+/* The supervisor may have died before we asked to be told. */
+static bool is_orphan(void)
 {
-    struct timeval limit = { .tv_sec = ANSWER_MS / 1000 };
+    struct pollfd p = { .fd = SOCK_FD };
+
+    return poll(&p, 1, 0) != 0; /* hung up, or no socket at all */
+}
+
+int plat_worker_init(struct plat_worker *w)
+{
     int r;
 
-    setsockopt(w->io.fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit));
-    if ((r = ipc_recv(w->io.fd, m, fds, n)) < 0) {
-        snprintf(why, 256, "the supervisor does not answer: %s", err_str(r));
+    memset(w, 0, sizeof(*w));
+    w->io.fd = SOCK_FD;
+    if ((r = drop_bounding_set()) < 0 || (r = drop_id()) < 0)
         return r;
-    }
-    if (m->type == want)
-        return 0;
-    while (*n)
-        close(fds[--*n]);
-    m->why[sizeof(m->why) - 1] = 0;
-    snprintf(why, 256, "%s", m->type == MSG_FAILED ? m->why : "unexpected answer of the supervisor");
-    return -ECANCELED;
-}
-
-static int send_routes(struct plat_worker *w, const struct cidr *v, uint32_t n, bool exclude)
-{
-    int r = 0;
-
-    for (uint32_t i = 0; i < n && r == 0; i++) {
-        struct msg m = { .type = MSG_ROUTE };
-
-        m.route.net = v[i];
-        m.route.exclude = exclude;
-        r = ipc_send(w->io.fd, &m, NULL, 0);
-    }
-    return r;
-}
-
-int plat_worker_tun(struct plat_worker *w, const struct plat_tun *want, struct plat_tun_got *got, char why[256])
-{
-    struct msg m;
-    int fds[MSG_FDS], n = 0, r, next = 0, all[MSG_FDS];
-
-    memset(&m, 0, sizeof(m));
-    m.type = MSG_TUN;
-    memcpy(m.tun.device, want->device, sizeof(m.tun.device));
-    m.tun.mtu = want->mtu;
-    m.tun.table = want->table;
-    m.tun.rule_prio = want->rule_prio;
-    m.tun.n_include = want->n_include;
-    m.tun.n_exclude = want->n_exclude;
-    m.tun.addr4 = want->addr4;
-    m.tun.addr6 = want->addr6;
-    m.tun.fake4 = want->fake4;
-    m.tun.fake6 = want->fake6;
-    m.tun.auto_route = want->auto_route;
-    m.tun.strict_route = want->strict_route;
-    m.tun.ipv6 = want->ipv6;
-    m.tun.dns_redirect = want->dns_redirect;
-    *why = 0;
-    if ((r = ipc_send(w->io.fd, &m, NULL, 0)) < 0 || (r = send_routes(w, want->include, want->n_include, false)) < 0 ||
-        (r = send_routes(w, want->exclude, want->n_exclude, true)) < 0) {
-        snprintf(why, 256, "the supervisor cannot be reached: %s", err_str(r));
-        return r;
-    }
-    if ((r = answer(w, MSG_TUN_OK, &m, fds, &n, why)) < 0)
-        return r;
-    for (int i = 0; i < MSG_FDS; i++)
-        all[i] = m.ok.has_fd[i] && next < n ? fds[next++] : -1;
-    *got = (struct plat_tun_got){
-        .tun_fd = all[0],
-        .vnet_hdr = m.ok.vnet_hdr,
-        .csum = m.ok.csum,
-        .tso = m.ok.tso,
-        .uso = m.ok.uso,
-        .dns_udp = { all[1], all[2] },
-        .dns_tcp = { all[3], all[4] },
-        .dns_port = m.ok.dns_port,
-        .dns_redirect = m.ok.dns_redirect,
-        .table = m.ok.table,
-        .rule_prio = m.ok.rule_prio,
-    };
-    memcpy(got->device, m.ok.device, sizeof(got->device));
-    return 0;
-}
-
-int plat_worker_ready(struct plat_worker *w, char why[256])
-{
-    struct msg m = { .type = MSG_READY };
-    int fds[MSG_FDS], n = 0, r;
-
-    *why = 0;
-    if ((r = ipc_send(w->io.fd, &m, NULL, 0)) < 0) {
-        snprintf(why, 256, "the supervisor cannot be reached: %s", err_str(r));
-        return r;
-    }
-    return answer(w, MSG_READY_OK, &m, fds, &n, why);
-}
-
-static void on_message(struct io *io, uint32_t ready)
-{
-    struct plat_worker *w = container_of(io, struct plat_worker, io);
-    struct msg m;
-    int fds[MSG_FDS], n = 0, r = ipc_recv(io->fd, &m, fds, &n);
-
-    if (r == -EAGAIN)
-        return;
-    if (r < 0 || m.type == MSG_STOP) {
-        io_want(io, 0);
-        if (w->on_stop)
-            w->on_stop(w);
-        return;
-    }
-    if (m.type == MSG_RELOAD && n == 1 && w->on_reload) {
-        w->on_reload(w, fds[0]);
-        return;
-    }
-    while (n)
-        close(fds[--n]);
-}
-
-int plat_worker_watch(struct plat_worker *w, struct loop *l)
-{
-    int fd = w->io.fd, flags = fcntl(fd, F_GETFL);
-
-    if (flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0)
+    if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)
         return -errno;
-    w->io.cb = on_message;
-    return io_watch(l, &w->io, fd, IO_READ);
+    if (is_orphan() || fcntl(SOCK_FD, F_SETFD, FD_CLOEXEC) < 0)
+        return -EPIPE;
+    signal(SIGPIPE, SIG_IGN);
+    signal(SIGINT, SIG_IGN); /* the terminal's Ctrl-C and hang-up are the supervisor's business */
+    signal(SIGHUP, SIG_IGN);
+    return filter_calls();
 }
+
+/* ---- facts about this process ---- */
 
 uint64_t plat_raise_nofile(void)
 {
@@ -189,7 +156,8 @@ uint64_t plat_raise_nofile(void)
     if (getrlimit(RLIMIT_NOFILE, &r) < 0)
         return 1024;
     r.rlim_cur = r.rlim_max;
-    setrlimit(RLIMIT_NOFILE, &r);
+    if (setrlimit(RLIMIT_NOFILE, &r) < 0)
+        getrlimit(RLIMIT_NOFILE, &r);
     return r.rlim_cur;
 }
 

@@ -1,214 +1,88 @@
 /*
  * supervisor.c - the privileged process
  *
- *   open profile ─► locks ─► undo leftovers ─► start worker ◄───────────────┐
- *                                                  │ MSG_TUN                 │ died: again, with back-off;
- *                                                  ▼                         │ device, sockets, routes stay
- *                             device, addresses, DNS sockets                 │
- *                                                  │ MSG_READY               │
- *                                                  ▼                         │
- *                             rules, routes, redirect, guard ─► "ready" ─────┘
- *                                                  │ SIGTERM, or the worker gave up
- *                                                  ▼
- *                             stop worker ─► take everything back ─► leave
+ *   profile ─► rights, locks ─► take back leftovers ─► start worker ◄──────────┐
+ *                                                           │ MSG_TUN          │ died: again, with back-off;
+ *                                                           ▼                  │ device, sockets, routes stay
+ *                                        device, addresses, DNS sockets        │
+ *                                                           │ MSG_READY        │
+ *                                                           ▼                  │
+ *                                  routes, rules, redirect, guard ─► "ready" ──┘
+ *                                                           │ SIGTERM, or the worker gave up
+ *                                                           ▼
+ *                                        stop worker ─► take everything back ─► leave
  *
- * It reads no foreign bytes: the profile is copied, not parsed; messages of the worker are fixed-size and accepted only in the state that expects them.
- * What it builds is built once; a worker that was restarted is handed the same device and sockets, so nothing leaves in clear meanwhile and queries wait in
- * the kernel.
+ * It reads no foreign bytes: the profile is copied, not parsed, and what the worker says is fixed in size, checked field by field (ipc.c) and accepted only in the state
+ * that expects it (table `expected`); a worker that speaks out of turn is killed.
+ *
+ * The device is built once. A worker that was restarted is handed the same device and sockets, so nothing leaves in clear meanwhile and queries wait in the kernel.
+ * On SIGHUP the worker gets the profile anew; only then may it ask for other routes, and they are switched (system.c), not removed and added.
+ *
+ * Everything lives in one struct sup on the stack of plat_supervise().
  */
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <net/if.h>
-#include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
+#include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
-#include <sys/fsuid.h>
-#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "core/err.h"
-#include "core/log.h"
-#include "platform/ipc.h"
 #include "platform/sys.h"
 
-#define PROFILE_MAX (64u << 20)
-#define STOP_MS 2000
-#define GOOD_MS 1000   /* a worker that was ready this long died by accident, not by design */
-#define DEATHS_MAX 10
-#define DEATHS_MS 60000
+#define STOP_MS 2000  /* a worker that was told to stop has this long */
+#define GOOD_MS 1000  /* one that was ready this long died by accident, not by design */
+#define AGAIN_MS 1000 /* when not even a process can be made */
 
 enum state {
-    SUP_START,  /* a worker runs and has not asked for anything */
-    SUP_ROUTES, /* MSG_TUN came, routes are coming */
+    SUP_DOWN,   /* no worker runs */
+    SUP_START,  /* it runs and has not got its device */
     SUP_BUILT,  /* it has the device and is not ready yet */
     SUP_READY,  /* traffic is carried */
+    SUP_RELOAD, /* it is reading the profile anew and may ask for other routes */
 };
 
 struct sup {
     const struct plat_run *run;
     uid_t uid;
-    int lock, instance, profile, signals, sock, pidfd;
-    pid_t worker;
-    enum state state;
-    bool first;        /* no worker was ever ready */
-    bool built, installed, stopping;
-    uint64_t born_ms, started_ms, ready_ms;
-    unsigned deaths, delay_ms;
-    uint64_t first_death_ms;
-    int status;        /* exit status once we leave */
+    int instance, lock, signals;
+    uint64_t born_ms;
+    int status; /* what we exit with */
+    struct sys sys;
 
-    struct msg want;
-    struct cidr *routes; /* includes, then excludes */
-    uint32_t n_routes;
-    uint32_t expected, came; /* route messages of this worker */
-    struct tundev tun;
-    uint32_t mtu;
-    int dns[4];        /* udp4, udp6, tcp4, tcp6 */
-    uint16_t dns_port;
-    uint32_t prio, table;
-    struct nft *nft;
-    bool redirected, kernel_v6;
+    /* the worker */
+    pid_t worker; /* 0 = none */
+    int sock, pidfd;
+    enum state state;
+    uint64_t ready_ms;      /* when this worker became ready */
+    uint64_t due_ms;        /* 0, or when to start a worker, or to kill one that was told to stop */
+    struct backoff backoff;
+    bool ever_ready, stopping;
+    bool blocked;           /* given up, and the guard stands */
+
+    /* the profile, as sealed memory files; -1 = none */
+    int profile; /* taken: a new worker gets this one */
+    int offered; /* handed to the worker by SIGHUP, no answer yet */
+    bool hangup; /* SIGHUP came while no worker could be told */
+
+    /* what the worker asks for; comes into force with MSG_READY */
+    struct request next;
+    uint32_t n_in, n_ex; /* routes that came */
+    bool may_ask;        /* it counts: at the first start and after SIGHUP */
+    bool asked;          /* it is complete */
 };
 
-static uint64_t now_ms(void)
-{
-    return loop_clock();
-}
-
-/* ---- before anything is changed ---- */
-
-static int copy_profile(const char *name)
-{
-    bool in = !strcmp(name, "-");
-    int from = in ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC), to;
-    static char buf[65536];
-    size_t total = 0;
-    ssize_t n = 0;
-
-    if (from < 0) {
-        fprintf(stderr, "shunt: %s: %s\n", name, strerror(errno));
-        return -1;
-    }
-    to = memfd_create("profile", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-    while (to >= 0 && total <= PROFILE_MAX && (n = read(from, buf, sizeof(buf))) > 0) {
-        if (write(to, buf, (size_t)n) != n)
-            n = -1;
-        total += (size_t)n;
-        if (n < 0)
-            break;
-    }
-    if (to < 0 || n < 0 || total > PROFILE_MAX) {
-        fprintf(stderr, "shunt: %s: %s\n", name, total > PROFILE_MAX ? "larger than 64 MiB" : strerror(errno));
-        if (to >= 0)
-            close(to);
-        to = -1;
-    } else {
-        fcntl(to, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK);
-    }
-    if (!in)
-        close(from);
-    return to;
-}
-
-static int instance_lock(void)
-{
-    struct sockaddr_un sa = { .sun_family = AF_UNIX };
-    static const char name[] = "\0shunt-run"; /* abstract names belong to the network namespace */
-    int s = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-
-    memcpy(sa.sun_path, name, sizeof(name) - 1);
-    if (s >= 0 && bind(s, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + sizeof(name) - 1)) == 0)
-        return s;
-    if (s >= 0)
-        close(s);
-    return -1;
-}
-
-static ino_t netns_of(const char *pid)
-{
-    char path[64];
-    struct stat st;
-
-    snprintf(path, sizeof(path), "/proc/%.16s/ns/net", pid);
-    return stat(path, &st) == 0 ? st.st_ino : 0;
-}
-
-/* A process of somebody else under the worker's id would bypass us. Its pid, or 0. */
-static int foreign_process(uid_t uid)
-{
-    DIR *d = opendir("/proc");
-    ino_t ours = netns_of("self");
-    struct dirent *e;
-    int found = 0;
-
-    while (d && !found && (e = readdir(d))) {
-        struct stat st;
-        char path[64];
-
-        if (e->d_name[0] < '1' || e->d_name[0] > '9')
-            continue;
-        snprintf(path, sizeof(path), "/proc/%.16s", e->d_name);
-        if (stat(path, &st) == 0 && st.st_uid == uid && netns_of(e->d_name) == ours)
-            found = atoi(e->d_name);
-    }
-    if (d)
-        closedir(d);
-    return found;
-}
-
-int plat_state_dir(const char *dir)
-{
-    char path[PATH_MAX];
-    uid_t uid = plat_worker_uid();
-    struct stat st;
-    int r = 0;
-
-    if (snprintf(path, sizeof(path), "%s", dir) >= (int)sizeof(path))
-        return -ENAMETOOLONG;
-    for (char *p = path + 1;; p++) {
-        char c = *p;
-
-        if (c && c != '/')
-            continue;
-        *p = 0;
-        if (mkdir(path, c ? 0755 : 0700) < 0 && errno != EEXIST)
-            r = -errno;
-        *p = c;
-        if (!c || r < 0)
-            break;
-    }
-    if (r < 0 || stat(dir, &st) < 0 || chown(dir, uid, uid) < 0 || chmod(dir, 0700) < 0) {
-        r = r ? r : -errno;
-        fprintf(stderr, "shunt: state directory %s: %s\n", dir, strerror(-r));
-        return r;
-    }
-    snprintf(path, sizeof(path), "%s/.", dir);
-    setfsgid(uid);
-    setfsuid(uid);
-    r = stat(path, &st) < 0 ? -errno : 0; /* with the file rights of the worker */
-    setfsuid(geteuid());
-    setfsgid(getegid());
-    if (r < 0)
-        fprintf(stderr, "shunt: state directory %s cannot be reached by user id %u: its parents must be passable (chmod o+x), or choose another with -d\n",
-                dir, uid);
-    return r;
-}
-
-/* ---- the worker ---- */
+/* ---- small things ---- */
 
 static void close_fd(int *fd)
 {
@@ -217,423 +91,332 @@ static void close_fd(int *fd)
     *fd = -1;
 }
 
-static void exec_worker(struct sup *s, int sock)
+__attribute__((format(printf, 1, 2))) static void say(const char *fmt, ...)
 {
-    int null = open("/dev/null", O_RDONLY), profile;
-    sigset_t none;
+    va_list ap;
 
-    sigemptyset(&none);
-    sigprocmask(SIG_SETMASK, &none, NULL);
-    dup2(null, STDIN_FILENO);
-    profile = fcntl(s->profile, F_DUPFD, 10);
-    sock = fcntl(sock, F_DUPFD, 10);
-    if (dup2(sock, 3) < 0 || dup2(profile, 4) < 0 || lseek(4, 0, SEEK_SET) < 0)
-        _exit(1);
-    close_range(5, ~0u, 0);
-    execv("/proc/self/exe", s->run->worker_argv);
-    _exit(1);
+    va_start(ap, fmt);
+    fputs("shunt: ", stderr);
+    vfprintf(stderr, fmt, ap);
+    fputc('\n', stderr);
+    va_end(ap);
 }
 
-static int start_worker(struct sup *s)
-{
-    int pair[2];
-
-    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-        return -errno;
-    s->worker = fork();
-    if (s->worker == 0)
-        exec_worker(s, pair[1]);
-    close(pair[1]);
-    fcntl(pair[0], F_SETFL, O_NONBLOCK); /* a worker that does not read must not stop us */
-    if (s->worker < 0) {
-        close(pair[0]);
-        return -errno;
-    }
-    s->sock = pair[0];
-    s->pidfd = (int)syscall(SYS_pidfd_open, s->worker, 0);
-    s->state = SUP_START;
-    s->started_ms = now_ms();
-    return 0;
-}
-
-static void fail(struct sup *s, const char *why)
-{
-    struct msg m = { .type = MSG_FAILED };
-
-    snprintf(m.why, sizeof(m.why), "%s", why);
-    ipc_send(s->sock, &m, NULL, 0);
-}
-
-/* ---- device, addresses, sockets ---- */
-
-static int dns_socket(int family, int type, uint16_t port)
-{
-    struct sockaddr_in a4 = { .sin_family = AF_INET, .sin_port = htons(port), .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
-    struct sockaddr_in6 a6 = { .sin6_family = AF_INET6, .sin6_port = htons(port), .sin6_addr = IN6ADDR_LOOPBACK_INIT };
-    int fd = socket(family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1, room = 1 << 20;
-
-    if (fd < 0)
-        return -1;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
-    setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &room, sizeof(room));
-    if (family == AF_INET6)
-        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-    if (bind(fd, family == AF_INET ? (void *)&a4 : (void *)&a6, family == AF_INET ? sizeof(a4) : sizeof(a6)) == 0 &&
-        (type == SOCK_DGRAM || listen(fd, 128) == 0))
-        return fd;
-    close(fd);
-    return -1;
-}
-
-/* UDP and TCP on 127.0.0.1 and ::1, one port for all. Made under the worker's id: routing and nft know them as its own. */
-static bool open_dns_sockets(struct sup *s)
-{
-    setfsuid(s->uid);
-    for (int attempt = 0; attempt < 32; attempt++) {
-        struct sockaddr_in sa;
-        socklen_t len = sizeof(sa);
-
-        s->dns[0] = dns_socket(AF_INET, SOCK_DGRAM, 0);
-        if (s->dns[0] < 0 || getsockname(s->dns[0], (struct sockaddr *)&sa, &len) < 0)
-            break;
-        s->dns_port = ntohs(sa.sin_port);
-        s->dns[2] = dns_socket(AF_INET, SOCK_STREAM, s->dns_port);
-        s->dns[1] = s->kernel_v6 ? dns_socket(AF_INET6, SOCK_DGRAM, s->dns_port) : -1;
-        s->dns[3] = s->kernel_v6 ? dns_socket(AF_INET6, SOCK_STREAM, s->dns_port) : -1;
-        if (s->dns[2] >= 0 && (s->dns[1] >= 0) == (s->dns[3] >= 0) && (s->dns[1] >= 0 || !s->kernel_v6 || attempt > 16)) {
-            setfsuid(geteuid());
-            return true;
-        }
-        for (int i = 0; i < 4; i++)
-            close_fd(&s->dns[i]);
-    }
-    setfsuid(geteuid());
-    s->dns_port = 0;
-    return false;
-}
-
-static int set_up_link(struct sup *s, char why[256])
-{
-    struct nl *n = nl_open();
-    int index = (int)if_nametoindex(s->tun.name), r = n ? 0 : -ENOMEM;
-
-    if (!r && (r = nl_link_up(n, index, s->want.tun.mtu)) < 0)
-        snprintf(why, 256, "%s: MTU %u: %s", s->tun.name, s->want.tun.mtu, strerror(-r));
-    if (!r && (r = nl_address(n, index, &s->want.tun.addr4)) < 0)
-        snprintf(why, 256, "%s: address: %s", s->tun.name, strerror(-r));
-    if (!r && s->want.tun.addr6.ip.ver) {
-        int r6 = s->kernel_v6 ? nl_address(n, index, &s->want.tun.addr6) : -EAFNOSUPPORT;
-
-        if (r6 < 0) {
-            fprintf(stderr, "shunt: the device gets no IPv6 address (%s): IPv6 is not carried\n", strerror(-r6));
-            s->want.tun.addr6 = (struct cidr){ 0 };
-        }
-    }
-    nl_close(n);
-    return r;
-}
-
-static int build(struct sup *s, char why[256])
-{
-    int r;
-
-    if ((r = tundev_open(&s->tun, s->want.tun.device, why)) < 0)
-        return r;
-    undo_note(s->run->state_dir, "device %s", s->tun.name);
-    s->kernel_v6 = access("/proc/net/if_inet6", F_OK) == 0;
-    if ((r = set_up_link(s, why)) < 0) {
-        close_fd(&s->tun.fd);
-        return r;
-    }
-    if (s->want.tun.dns_redirect && !open_dns_sockets(s))
-        fprintf(stderr, "shunt: no port for the resolver on loopback: DNS is answered on the device only\n");
-    s->mtu = s->want.tun.mtu;
-    s->built = true;
-    return 0;
-}
-
-static void hand_over(struct sup *s)
-{
-    struct msg m = { .type = MSG_TUN_OK };
-    int all[MSG_FDS] = { s->tun.fd, s->dns[0], s->dns[1], s->dns[2], s->dns[3] }, fds[MSG_FDS], n = 0;
-
-    memcpy(m.ok.device, s->tun.name, sizeof(m.ok.device));
-    m.ok.vnet_hdr = s->tun.vnet_hdr;
-    m.ok.csum = s->tun.csum;
-    m.ok.tso = s->tun.tso;
-    m.ok.uso = s->tun.uso;
-    m.ok.dns_port = s->dns_port;
-    m.ok.dns_redirect = s->want.tun.dns_redirect && s->dns_port;
-    m.ok.table = s->table;
-    m.ok.rule_prio = s->prio;
-    for (int i = 0; i < MSG_FDS; i++) {
-        m.ok.has_fd[i] = all[i] >= 0;
-        if (all[i] >= 0)
-            fds[n++] = all[i];
-    }
-    ipc_send(s->sock, &m, fds, n);
-    s->state = SUP_BUILT;
-}
-
-/* ---- routes, rules, nft ---- */
-
-static void choose_numbers(struct sup *s, struct nl *n)
-{
-    s->prio = s->want.tun.rule_prio;
-    s->table = s->want.tun.table;
-    while (nl_rules_taken(n, s->prio, s->prio + RULES_SPAN) && s->prio < 31000)
-        s->prio += RULES_SPAN + 10;
-    while (nl_table_taken(n, s->table))
-        s->table++;
-    if (s->prio != s->want.tun.rule_prio || s->table != s->want.tun.table)
-        fprintf(stderr, "shunt: rule priority %u and table %u are used (the profile's were taken)\n", s->prio, s->table);
-}
-
-static int add_routes(struct sup *s, struct nl *n, int index)
-{
-    const struct cidr all4 = { .ip.ver = 4 }, all6 = { .ip.ver = 6 };
-    bool v6 = s->want.tun.addr6.ip.ver, narrow = s->want.tun.n_include;
-    int r = 0;
-
-    if (s->want.tun.strict_route && !narrow) {
-        r = nl_route(n, s->table, &all4, ROUTE_UNREACHABLE, 0, UINT32_MAX);
-        if (!r && s->kernel_v6)
-            r = nl_route(n, s->table, &all6, ROUTE_UNREACHABLE, 0, UINT32_MAX);
-    }
-    for (uint32_t i = 0; i < s->n_routes && !r; i++) {
-        const struct cidr *c = &s->routes[i];
-
-        if (c->ip.ver == 4 || v6) /* an excluded one is thrown back: the next rule, and so the system's own tables, decide */
-            r = nl_route(n, s->table, c, i < s->want.tun.n_include ? ROUTE_DEV : ROUTE_THROW, index, 0);
-    }
-    if (!r && !narrow)
-        r = nl_route(n, s->table, &all4, ROUTE_DEV, index, 0);
-    if (!r && !narrow && v6)
-        r = nl_route(n, s->table, &all6, ROUTE_DEV, index, 0);
-    if (!r && s->want.tun.fake4.ip.ver)
-        r = nl_route(n, s->table, &s->want.tun.fake4, ROUTE_DEV, index, 0);
-    if (!r && s->want.tun.fake6.ip.ver && v6)
-        r = nl_route(n, s->table, &s->want.tun.fake6, ROUTE_DEV, index, 0);
-    return r;
-}
-
-static int add_rules(struct sup *s, struct nl *n)
-{
-    struct plan p = {
-        .prio = s->prio,
-        .table = s->table,
-        .device = s->tun.name,
-        .v4 = true,
-        .v6 = s->want.tun.addr6.ip.ver,
-        .kernel_v6 = s->kernel_v6,
-        .strict = s->want.tun.strict_route,
-        .worker = s->uid,
-        .addr4 = s->want.tun.addr4,
-        .addr6 = s->want.tun.addr6,
-    };
-    struct ip_rule rules[PLAN_MAX];
-    int count = plan_rules(&p, rules), r = 0;
-
-    for (int i = count - 1; i >= 0 && !r; i--) /* the end first: a jump needs its target, and the capture must not start half */
-        r = nl_rule(n, &rules[i]);
-    return r;
-}
-
-static int install(struct sup *s, char why[256])
-{
-    struct nft_want w = {
-        .worker = s->uid,
-        .device = s->tun.name,
-        .dns_port = s->want.tun.dns_redirect ? s->dns_port : 0,
-        .dns_v6 = s->dns[1] >= 0,
-        .strict = s->want.tun.auto_route && s->want.tun.strict_route,
-        .n_exclude = s->n_routes - s->want.tun.n_include,
-        .exclude = s->routes + s->want.tun.n_include,
-    };
-    struct nl *n;
-    int r = 0;
-
-    if (!s->want.tun.auto_route)
-        return 0; /* the machine's traffic is left alone, so is its DNS */
-    if (!(n = nl_open()))
-        return -ENOMEM;
-    choose_numbers(s, n);
-    undo_note(s->run->state_dir, "rules %u..%u and table %u, protocol %d; nft tables %s, %s", s->prio, s->prio + RULES_SPAN, s->table,
-              OUR_PROTOCOL, TABLE_NAME, GUARD_NAME);
-    if (w.dns_port || w.strict) {
-        if (!(s->nft = nft_open()))
-            r = -ENOMEM;
-        else if ((r = nft_apply(s->nft, &w, why)) < 0 && !w.strict) {
-            fprintf(stderr, "shunt: the DNS redirect is not possible (%s): queries to servers outside the LAN are answered, others are not seen\n", why);
-            r = 0;
-        }
-    }
-    if (!r && (r = add_routes(s, n, (int)if_nametoindex(s->tun.name))) < 0)
-        snprintf(why, 256, "routes: %s", strerror(-r));
-    if (!r && (r = add_rules(s, n)) < 0)
-        snprintf(why, 256, "policy rules: %s", strerror(-r));
-    nl_close(n);
-    s->installed = r == 0;
-    return r;
-}
-
-static void take_back(struct sup *s)
-{
-    nft_close(s->nft);
-    s->nft = NULL;
-    undo_all(s->run->state_dir, false);
-    close_fd(&s->tun.fd);
-    for (int i = 0; i < 4; i++)
-        close_fd(&s->dns[i]);
-}
-
-/* ---- messages ---- */
-
+/* One datagram of sd_notify(3). */
 static void notify(const char *text)
 {
-    const char *path = getenv("NOTIFY_SOCKET"); /* sd_notify(3) */
+    const char *path = getenv("NOTIFY_SOCKET");
     struct sockaddr_un sa = { .sun_family = AF_UNIX };
+    size_t len = path ? strlen(path) : 0;
     int fd;
 
-    if (!path || strlen(path) >= sizeof(sa.sun_path) || (*path != '/' && *path != '@'))
+    if (!len || len >= sizeof(sa.sun_path) || (*path != '/' && *path != '@'))
         return;
-    memcpy(sa.sun_path, path, strlen(path));
+    memcpy(sa.sun_path, path, len);
     if (*path == '@')
         sa.sun_path[0] = 0;
     if ((fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0)) < 0)
         return;
-    sendto(fd, text, strlen(text), MSG_NOSIGNAL, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path)));
+    sendto(fd, text, strlen(text), MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&sa, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + len));
     close(fd);
 }
 
-static void on_tun_complete(struct sup *s)
+static void leave(struct sup *s, int status)
 {
-    char why[256] = "";
-
-    if (!s->built && build(s, why) < 0)
-        fail(s, why);
-    else
-        hand_over(s);
+    s->stopping = true;
+    s->status = status;
 }
 
-static void on_tun(struct sup *s, const struct msg *m)
-{
-    const char *wrong = ipc_check_tun(m);
+/* ---- a worker begins ---- */
 
-    if (wrong) {
-        fail(s, wrong);
-        return;
-    }
-    s->expected = m->tun.n_include + m->tun.n_exclude;
-    s->came = 0;
-    s->state = SUP_ROUTES;
-    if (!s->built) { /* else a restarted worker: what is built stays as it is */
-        s->want = *m;
-        free(s->routes);
-        s->n_routes = 0;
-        if (!(s->routes = calloc(s->expected + 1, sizeof(*s->routes)))) {
-            fail(s, "out of memory");
-            return;
+static void exec_worker(struct sup *s, int sock)
+{
+    int null = open("/dev/null", O_RDONLY), profile = fcntl(s->profile, F_DUPFD, 10);
+    sigset_t none;
+
+    sigemptyset(&none);
+    sigprocmask(SIG_SETMASK, &none, NULL);
+    unsetenv("NOTIFY_SOCKET");
+    sock = fcntl(sock, F_DUPFD, 10); /* out of the way of 3 and 4 */
+    if (dup2(null, STDIN_FILENO) < 0 || dup2(sock, 3) < 0 || dup2(profile, 4) < 0 || lseek(4, 0, SEEK_SET) < 0)
+        _exit(126);
+    syscall(SYS_close_range, 5, ~0u, 0);
+    execv("/proc/self/exe", s->run->worker_argv);
+    say("the worker cannot be started: %s", strerror(errno));
+    _exit(126);
+}
+
+static int start_worker(struct sup *s)
+{
+    int pair[2], r = 0;
+    pid_t pid;
+
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+        return -errno;
+    pid = fork();
+    if (pid == 0)
+        exec_worker(s, pair[1]);
+    if (pid < 0 || (s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0)) < 0)
+        r = -errno;
+    close(pair[1]);
+    if (r < 0) {
+        close(pair[0]);
+        if (pid > 0) {
+            kill(pid, SIGKILL);
+            waitpid(pid, NULL, 0);
         }
-        s->n_routes = s->expected;
+        return r;
     }
-    if (!s->expected)
-        on_tun_complete(s);
+    fcntl(pair[0], F_SETFL, O_NONBLOCK); /* a worker that does not read must not stop us */
+    s->worker = pid;
+    s->sock = pair[0];
+    s->state = SUP_START;
+    s->due_ms = 0;
+    return 0;
 }
 
-static void on_route(struct sup *s, const struct msg *m)
+static void tell(struct sup *s, struct msg m, const int *fds, int n)
 {
-    if (!m->route.net.ip.ver || !ipc_check_cidr(&m->route.net)) {
-        fail(s, "a route is out of bounds");
-        return;
-    }
-    if (!s->built)
-        s->routes[s->came] = m->route.net;
-    if (++s->came == s->expected)
-        on_tun_complete(s);
+    int r = s->sock >= 0 ? ipc_send(s->sock, &m, fds, n) : -EPIPE;
+
+    if (r < 0 && r != -EPIPE) /* else its death is about to be reported */
+        say("the worker does not listen: %s", strerror(-r));
 }
 
-static void on_ready(struct sup *s)
-{
-    struct msg m = { .type = MSG_READY_OK };
-    char why[256] = "";
+/* ---- what a worker says ---- */
 
-    if (!s->installed && s->first && install(s, why) < 0) {
-        fail(s, why);
+static void forget_request(struct sup *s)
+{
+    request_fini(&s->next);
+    s->n_in = s->n_ex = 0;
+    s->asked = false;
+}
+
+static void refuse(struct sup *s, int err, const char *why)
+{
+    if (!s->ever_ready && (err == -EPERM || err == -EACCES))
+        s->status = 4; /* the worker will leave now, and that is why */
+    forget_request(s);
+    tell(s, ipc_failed(err, *why ? why : strerror(-err)), NULL, 0);
+}
+
+/* A route of the request that MSG_TUN will complete. NULL, or what is wrong. */
+static const char *on_route(struct sup *s, const struct msg *m)
+{
+    uint32_t *n = m->route.exclude ? &s->n_ex : &s->n_in;
+
+    if (*n == PLAT_MAX_ROUTES)
+        return "too many routes";
+    if (!s->next.routes && !(s->next.routes = calloc(2 * PLAT_MAX_ROUTES, sizeof(struct cidr))))
+        return "out of memory";
+    s->next.routes[(m->route.exclude ? PLAT_MAX_ROUTES : 0) + (*n)++] = m->route.net;
+    return NULL;
+}
+
+static void hand_over(struct sup *s, bool with_fds)
+{
+    const struct sys *y = &s->sys;
+    const struct msg_tun *t = s->asked ? &s->next.tun : &y->now.tun;
+    struct numbers at = s->asked ? y->chosen : y->at;
+    int all[MSG_FDS] = { y->tun.fd, y->dns[0], y->dns[1], y->dns[2], y->dns[3] }, fds[MSG_FDS], n = 0;
+    struct msg m = ipc_msg(MSG_TUN_OK);
+
+    memcpy(m.ok.device, y->tun.name, sizeof(m.ok.device));
+    m.ok.vnet_hdr = y->tun.vnet_hdr;
+    m.ok.csum = y->tun.csum;
+    m.ok.tso = y->tun.tso;
+    m.ok.uso = y->tun.uso;
+    m.ok.dns_port = y->dns_port;
+    m.ok.dns_redirect = t->dns_redirect && t->auto_route && y->dns_port && y->nft_works;
+    m.ok.table = at.table;
+    m.ok.rule_prio = at.prio;
+    for (int i = 0; i < MSG_FDS && with_fds; i++) {
+        m.ok.has_fd[i] = all[i] >= 0;
+        if (all[i] >= 0)
+            fds[n++] = all[i];
+    }
+    tell(s, m, fds, n);
+}
+
+static const char *on_tun(struct sup *s, const struct msg *m)
+{
+    bool reload = s->state == SUP_RELOAD;
+    char why[WHY_MAX] = "";
+    int r;
+
+    if (m->tun.n_include != s->n_in || m->tun.n_exclude != s->n_ex)
+        return "its routes are not as many as it says";
+    if (s->n_ex) /* the two lists become one */
+        memmove(s->next.routes + s->n_in, s->next.routes + PLAT_MAX_ROUTES, s->n_ex * sizeof(struct cidr));
+    s->next.tun = m->tun;
+    if ((r = s->may_ask ? sys_prepare(&s->sys, &s->next, reload, why) : 0) < 0) {
+        refuse(s, r, why);
+        return NULL;
+    }
+    if (!(s->asked = s->may_ask)) /* a worker that was restarted: it gets what is there */
+        forget_request(s);
+    if (!reload)
+        s->state = SUP_BUILT;
+    hand_over(s, !reload);
+    return NULL;
+}
+
+static void announce(struct sup *s)
+{
+    if (s->ever_ready) {
+        say("the worker is back");
         return;
     }
+    s->ever_ready = true;
+    say("ready in %llu ms, %s%s", (unsigned long long)(loop_clock() - s->born_ms), s->sys.tun.fd >= 0 ? "device " : "no device", s->sys.tun.name);
+    notify("READY=1");
+}
+
+static void on_hangup(struct sup *s);
+
+static void answered_reload(struct sup *s)
+{
+    forget_request(s);
+    s->may_ask = false;
     s->state = SUP_READY;
-    s->ready_ms = now_ms();
-    ipc_send(s->sock, &m, NULL, 0);
-    if (s->first) {
-        fprintf(stderr, "shunt: ready in %llu ms, device %s\n", (unsigned long long)(now_ms() - s->born_ms), s->tun.name);
-        notify("READY=1");
-    } else {
-        fprintf(stderr, "shunt: worker is back\n");
+    if (s->hangup)
+        on_hangup(s);
+}
+
+static const char *on_ready(struct sup *s, const struct msg *m)
+{
+    bool reload = s->state == SUP_RELOAD;
+    char why[WHY_MAX] = "";
+    int r = 0;
+
+    if (s->state == SUP_START && s->sys.tun.fd >= 0)
+        return "it is ready without the device";
+    if (s->asked && (r = sys_switch(&s->sys, &s->next, why)) < 0) {
+        refuse(s, r, why);
+        return NULL;
     }
-    s->first = false;
+    if (reload) {
+        close_fd(&s->profile);
+        s->profile = s->offered;
+        s->offered = -1;
+    } else {
+        s->ready_ms = loop_clock();
+        announce(s);
+    }
+    tell(s, ipc_msg(MSG_READY_OK), NULL, 0);
+    answered_reload(s);
+    return NULL;
+}
+
+/* It does not want the new profile. */
+static const char *on_kept(struct sup *s, const struct msg *m)
+{
+    close_fd(&s->offered);
+    answered_reload(s);
+    return NULL;
+}
+
+static const struct expected {
+    enum msg_type type;
+    unsigned states;
+    const char *(*on)(struct sup *s, const struct msg *m); /* NULL, or what is wrong */
+} expected[] = {
+    { MSG_ROUTE, 1u << SUP_START | 1u << SUP_RELOAD, on_route },
+    { MSG_TUN, 1u << SUP_START | 1u << SUP_RELOAD, on_tun },
+    { MSG_READY, 1u << SUP_START | 1u << SUP_BUILT | 1u << SUP_RELOAD, on_ready },
+    { MSG_KEPT, 1u << SUP_RELOAD, on_kept },
+};
+
+static const char *take(struct sup *s, const struct msg *m)
+{
+    for (size_t i = 0; i < sizeof(expected) / sizeof(expected[0]); i++)
+        if (m->type == expected[i].type)
+            return expected[i].states & 1u << s->state ? expected[i].on(s, m) : "it speaks out of turn";
+    return "it says what no worker says";
+}
+
+/* It hung up: it is leaving. If it does not, it goes all the same. */
+static void on_silence(struct sup *s)
+{
+    close_fd(&s->sock);
+    if (!s->stopping)
+        s->due_ms = loop_clock() + STOP_MS;
 }
 
 static void on_message(struct sup *s)
 {
     struct msg m;
-    int fds[MSG_FDS], n = 0, r = ipc_recv(s->sock, &m, fds, &n);
+    int r = ipc_recv(s->sock, &m, NULL, NULL);
+    const char *wrong = r < 0 ? "its messages are broken" : ipc_check(&m);
 
-    while (n)
-        close(fds[--n]); /* nobody may give us descriptors */
     if (r == -EAGAIN)
         return;
-    if (r < 0) {
-        close_fd(&s->sock);
+    if (r == -EPIPE) {
+        on_silence(s);
         return;
     }
-    if (m.type == MSG_TUN && s->state == SUP_START)
-        on_tun(s, &m);
-    else if (m.type == MSG_ROUTE && s->state == SUP_ROUTES && s->came < s->expected)
-        on_route(s, &m);
-    else if (m.type == MSG_READY && s->state == SUP_BUILT)
-        on_ready(s);
-    else
-        fail(s, "this message is not expected now");
+    if (r == 0 && wrong && m.type == MSG_TUN) { /* a wish that the profile could express: told, not punished */
+        refuse(s, -EINVAL, wrong);
+        return;
+    }
+    if (!wrong && !(wrong = take(s, &m)))
+        return;
+    say("the worker is killed: %s", wrong);
+    kill(s->worker, SIGKILL);
+    close_fd(&s->sock);
 }
 
-/* ---- signals, deaths ---- */
+/* ---- signals ---- */
 
-static void stop(struct sup *s, int status)
+static void stop(struct sup *s)
 {
-    struct msg m = { .type = MSG_STOP };
-
     if (s->stopping) { /* told twice: at once */
-        if (s->worker > 0)
+        if (s->worker)
             kill(s->worker, SIGKILL);
         return;
     }
-    s->stopping = true;
-    s->status = status;
+    leave(s, 0);
     notify("STOPPING=1");
-    if (s->sock >= 0)
-        ipc_send(s->sock, &m, NULL, 0);
-    s->delay_ms = STOP_MS;
-    s->started_ms = now_ms();
+    tell(s, ipc_msg(MSG_STOP), NULL, 0);
+    s->due_ms = loop_clock() + STOP_MS;
 }
 
-static void reload(struct sup *s)
+/* The worker kept dying; this profile may be the cure. */
+static void try_again(struct sup *s, int profile)
 {
-    struct msg m = { .type = MSG_RELOAD };
+    close_fd(&s->profile);
+    s->profile = profile;
+    s->blocked = false;
+    s->may_ask = true;
+    s->backoff.n = 0;
+    s->due_ms = loop_clock();
+}
+
+/* SIGHUP: the profile is read again and offered to the worker, one at a time. */
+static void on_hangup(struct sup *s)
+{
     int fd;
 
+    s->hangup = s->state != SUP_READY && !s->blocked;
+    if (s->hangup)
+        return; /* again when it is ready */
     if (!strcmp(s->run->profile, "-")) {
-        fprintf(stderr, "shunt: a profile from standard input cannot be read again\n");
+        say("a profile from standard input cannot be read again");
         return;
     }
-    if ((fd = copy_profile(s->run->profile)) < 0) {
-        fprintf(stderr, "shunt: the old profile stays in use\n");
+    if ((fd = before_profile(s->run->profile)) < 0) {
+        say("the old profile stays in use");
         return;
     }
-    if (s->state == SUP_READY && s->sock >= 0)
-        ipc_send(s->sock, &m, &fd, 1);
-    close_fd(&s->profile); /* a worker that starts later reads the new one */
-    s->profile = fd;
+    if (s->blocked) {
+        try_again(s, fd);
+        return;
+    }
+    s->offered = fd;
+    s->may_ask = true;
+    s->state = SUP_RELOAD;
+    lseek(fd, 0, SEEK_SET);
+    tell(s, ipc_msg(MSG_RELOAD), &fd, 1);
 }
 
 static void on_signal(struct sup *s)
@@ -643,109 +426,141 @@ static void on_signal(struct sup *s)
     if (read(s->signals, &si, sizeof(si)) != sizeof(si))
         return;
     if (si.ssi_signo == SIGHUP)
-        reload(s);
-    else if (si.ssi_signo != SIGCHLD)
-        stop(s, 0);
+        on_hangup(s);
+    else
+        stop(s);
+}
+
+/* ---- a worker ends ---- */
+
+static void give_up(struct sup *s)
+{
+    if (s->sys.installed && s->sys.now.tun.strict_route && s->sys.now.tun.auto_route) {
+        say("the worker died %d times within a minute. Strict mode: everything stays blocked. Repair the profile and send SIGHUP, or SIGTERM to end", BACKOFF_DEATHS);
+        s->blocked = true;
+        return;
+    }
+    say("the worker died %d times within a minute: everything is taken back", BACKOFF_DEATHS);
+    leave(s, 1);
+}
+
+static void describe(int st)
+{
+    if (WIFSIGNALED(st))
+        say("the worker was killed by signal %d (%s)", WTERMSIG(st), strsignal(WTERMSIG(st)));
+    else
+        say("the worker ended with status %d", WEXITSTATUS(st));
+}
+
+static void forget_worker(struct sup *s)
+{
+    if (s->state == SUP_RELOAD) {
+        say("the worker died over the new profile: the old one stays in use");
+        close_fd(&s->offered);
+    }
+    s->worker = 0;
+    s->state = SUP_DOWN;
+    s->due_ms = 0;
+    close_fd(&s->sock);
+    close_fd(&s->pidfd);
+    forget_request(s);
+    s->may_ask = !s->sys.installed;
 }
 
 static void on_death(struct sup *s)
 {
-    bool good = s->state == SUP_READY && now_ms() - s->ready_ms >= GOOD_MS;
-    int st = 0;
+    bool ready = s->state == SUP_READY || s->state == SUP_RELOAD, good = ready && loop_clock() - s->ready_ms >= GOOD_MS;
+    int st = 0, wait;
 
-    if (waitpid(s->worker, &st, 0) < 0)
+    if (waitpid(s->worker, &st, WNOHANG) != s->worker)
         return;
-    s->worker = 0;
-    close_fd(&s->sock);
-    close_fd(&s->pidfd);
+    forget_worker(s);
     if (s->stopping)
         return;
-    if (s->first && WIFEXITED(st)) { /* it said why on stderr */
-        s->stopping = true;
-        s->status = WEXITSTATUS(st) ? WEXITSTATUS(st) : 1;
+    if (!s->ever_ready && WIFEXITED(st) && (WEXITSTATUS(st) == 1 || WEXITSTATUS(st) == 4)) { /* it said why */
+        leave(s, s->status ? s->status : WEXITSTATUS(st));
         return;
     }
-    if (WIFSIGNALED(st))
-        fprintf(stderr, "shunt: the worker was killed by signal %d (%s)\n", WTERMSIG(st), strsignal(WTERMSIG(st)));
+    describe(st);
+    wait = backoff_died(&s->backoff, loop_clock(), good);
+    if (wait == BACKOFF_GIVE_UP)
+        give_up(s);
     else
-        fprintf(stderr, "shunt: the worker ended with status %d\n", WEXITSTATUS(st));
-    if (good) {
-        s->deaths = 0;
-        s->delay_ms = 0;
-    } else {
-        if (!s->deaths++)
-            s->first_death_ms = now_ms();
-        s->delay_ms = s->delay_ms ? s->delay_ms * 2 : 100;
-        if (s->delay_ms > 5000)
-            s->delay_ms = 5000;
-    }
-    if (now_ms() - s->first_death_ms > DEATHS_MS && s->deaths)
-        s->deaths = 1, s->first_death_ms = now_ms();
-    if (s->deaths >= DEATHS_MAX && !s->want.tun.strict_route) {
-        fprintf(stderr, "shunt: the worker died %u times in a minute: giving up, everything is taken back\n", s->deaths);
-        s->stopping = true;
-        s->status = 1;
-        return;
-    }
-    if (s->deaths == DEATHS_MAX)
-        fprintf(stderr, "shunt: the worker died %u times in a minute: strict mode keeps everything blocked; trying every 5 s\n", s->deaths);
-    s->started_ms = now_ms();
+        s->due_ms = loop_clock() + (uint64_t)wait;
 }
 
-/* How long to sleep: for a pending start, or the end of a stop's patience. */
-static int timeout(const struct sup *s)
+static void on_due(struct sup *s)
 {
-    uint64_t due = s->started_ms + s->delay_ms, now = now_ms();
+    int r;
 
-    if (s->stopping ? !s->worker : s->worker > 0)
-        return s->stopping ? 0 : -1;
-    return due > now ? (int)(due - now) : 0;
+    s->due_ms = 0;
+    if (s->worker) {
+        kill(s->worker, SIGKILL);
+    } else if ((r = start_worker(s)) < 0) {
+        say("the worker cannot be started: %s", strerror(-r));
+        s->due_ms = loop_clock() + AGAIN_MS;
+    }
 }
+
+/* ---- from beginning to end ---- */
 
 static void run(struct sup *s)
 {
-    while (!(s->stopping && s->worker <= 0)) {
+    while (!s->stopping || s->worker) {
         struct pollfd p[3] = { { s->signals, POLLIN, 0 }, { s->sock, POLLIN, 0 }, { s->pidfd, POLLIN, 0 } };
-        int wait = timeout(s), n = poll(p, 3, wait);
+        uint64_t now = loop_clock();
 
-        if (n < 0 && errno != EINTR)
-            return;
-        if (n == 0 && s->stopping && s->worker > 0)
-            kill(s->worker, SIGKILL);
-        if (n == 0 && !s->stopping && s->worker <= 0 && start_worker(s) < 0)
-            s->started_ms = now_ms(), s->delay_ms = 1000;
-        if (n > 0 && p[0].revents)
+        if (poll(p, 3, !s->due_ms ? -1 : s->due_ms > now ? (int)(s->due_ms - now) : 0) < 0)
+            continue;
+        if (p[0].revents)
             on_signal(s);
-        if (n > 0 && p[1].revents && s->sock >= 0)
+        if (p[1].revents && s->sock >= 0)
             on_message(s);
-        if (n > 0 && p[2].revents && s->pidfd >= 0)
+        if (p[2].revents)
             on_death(s);
+        if (s->due_ms && loop_clock() >= s->due_ms)
+            on_due(s);
     }
-}
-
-static int say(int status, const char *text)
-{
-    fprintf(stderr, "shunt: %s\n", text);
-    return status;
 }
 
 static int lock_all(struct sup *s)
 {
     int other;
 
-    if ((s->instance = instance_lock()) < 0)
-        return say(1, "another shunt is already running here (in this network namespace)");
-    if ((s->lock = open(s->run->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 || flock(s->lock, LOCK_EX | LOCK_NB) < 0)
-        return say(1, "another shunt already uses this state directory; choose another with -d");
-    if ((other = foreign_process(s->uid))) {
-        fprintf(stderr, "shunt: process %d runs under user id %u, which must be ours alone: its traffic would bypass us. End it, or add a system user \"shunt\"\n",
-                other, s->uid);
+    if ((s->instance = before_instance(false)) < 0 || plat_state_dir(s->run->state_dir) < 0)
+        return 1;
+    if ((s->lock = open(s->run->state_dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 || flock(s->lock, LOCK_EX | LOCK_NB) < 0) {
+        say("another shunt uses the state directory %s; choose another with -d", s->run->state_dir);
+        return 1;
+    }
+    if ((other = before_foreign(s->uid))) {
+        say("process %d runs under user id %u, which must be ours alone, for its traffic would bypass us. End it, or add a system user \"shunt\"", other, s->uid);
         return 1;
     }
     return 0;
 }
 
-static int signals(void)
+/* All that can refuse a start. Exit status, 0 = go on. */
+static int may_start(struct sup *s)
+{
+    bool root = geteuid() == 0, from_stdin = !strcmp(s->run->profile, "-");
+
+    if (root || !from_stdin)
+        s->profile = before_profile(s->run->profile);
+    if (!root && (from_stdin || s->profile >= 0 || s->profile == -EACCES)) {
+        say("`run` makes a TUN device and routes: it needs root (try sudo)");
+        return 4;
+    }
+    if (s->profile < 0)
+        return 1;
+    if (access("/dev/net/tun", F_OK) < 0) {
+        say("/dev/net/tun is not there: load the module (modprobe tun), or give the container the device");
+        return 1;
+    }
+    return lock_all(s);
+}
+
+static void catch_signals(struct sup *s)
 {
     sigset_t set;
 
@@ -755,44 +570,46 @@ static int signals(void)
     sigaddset(&set, SIGHUP);
     sigprocmask(SIG_BLOCK, &set, NULL);
     signal(SIGPIPE, SIG_IGN);
-    return signalfd(-1, &set, SFD_CLOEXEC);
+    s->signals = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+}
+
+/* The worker inherits it: 10,000 flows need 20,000 descriptors. */
+static void raise_limits(void)
+{
+    struct rlimit files = { 1 << 20, 1 << 20 };
+
+    if (setrlimit(RLIMIT_NOFILE, &files) < 0)
+        plat_raise_nofile();
+}
+
+static void carry(struct sup *s)
+{
+    int r;
+
+    sys_open(&s->sys, s->run->state_dir, s->uid);
+    if ((r = start_worker(s)) < 0) {
+        say("the worker cannot be started: %s", strerror(-r));
+        s->status = 1;
+    } else {
+        run(s);
+    }
+    sys_close(&s->sys);
 }
 
 int plat_supervise(const struct plat_run *r)
 {
-    struct sup s = { .run = r, .uid = plat_worker_uid(), .lock = -1, .instance = -1, .profile = -1, .signals = -1, .sock = -1, .pidfd = -1,
-                     .first = true, .born_ms = now_ms(), .tun.fd = -1, .dns = { -1, -1, -1, -1 } };
-    struct rlimit files = { 1 << 20, 1 << 20 };
+    struct sup s = { .run = r, .uid = plat_worker_uid(), .instance = -1, .lock = -1, .signals = -1, .sock = -1, .pidfd = -1, .profile = -1, .offered = -1,
+                     .may_ask = true, .born_ms = loop_clock() };
+    int *const fds[] = { &s.instance, &s.lock, &s.signals, &s.profile, &s.offered };
 
-    if (geteuid() != 0)
-        return say(4, "`run` needs root: it makes a TUN device and routes (try sudo)");
-    if ((s.profile = copy_profile(r->profile)) < 0)
-        return 1;
-    if (access("/dev/net/tun", F_OK) < 0)
-        return say(1, "/dev/net/tun is not there: load the tun module, or let the container have the device");
-    if (plat_state_dir(r->state_dir) < 0)
-        return 1;
-    if (!(s.status = lock_all(&s))) {
-        s.signals = signals();
-        if (setrlimit(RLIMIT_NOFILE, &files) < 0) {
-            getrlimit(RLIMIT_NOFILE, &files);
-            files.rlim_cur = files.rlim_max;
-            setrlimit(RLIMIT_NOFILE, &files);
-        }
-        undo_all(r->state_dir, false);
-        if (start_worker(&s) < 0)
-            s.status = say(1, "the worker cannot be started");
-        else
-            run(&s);
-        take_back(&s);
+    if (!(s.status = may_start(&s))) {
+        catch_signals(&s);
+        raise_limits();
+        carry(&s);
     }
-    free(s.routes);
-    close_fd(&s.profile);
-    close_fd(&s.lock);
-    close_fd(&s.instance);
-    close_fd(&s.signals);
-    close_fd(&s.sock);
-    close_fd(&s.pidfd);
+    forget_request(&s);
+    for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
+        close_fd(fds[i]);
     return s.status;
 }
 
@@ -801,13 +618,15 @@ int plat_cleanup(const char *state_dir)
     int instance;
     unsigned n;
 
-    if (geteuid() != 0)
-        return say(4, "`cleanup` needs root (try sudo)");
-    if ((instance = instance_lock()) < 0) {
-        printf("a shunt is running here: nothing to clean up (stop it with SIGTERM)\n");
+    if (geteuid() != 0) {
+        say("`cleanup` takes back routes and rules: it needs root (try sudo)");
+        return 4;
+    }
+    if ((instance = before_instance(true)) < 0) {
+        printf("a shunt is running here: nothing to clean up (SIGTERM stops it)\n");
         return 0;
     }
-    n = undo_all(state_dir, true);
+    n = undo_all(state_dir, false, true);
     printf(n ? "the machine is as it was\n" : "nothing was left behind\n");
     close(instance);
     return 0;

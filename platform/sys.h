@@ -1,75 +1,123 @@
 /*
- * sys.h - what the supervisor does to the system; every function here is privileged
+ * sys.h - the parts of the supervisor: what it may change, what it has to know
+ *
+ * Private to platform/. Unless said otherwise functions return 0 or -errno, and put the reason into why (WHY_MAX bytes) when they take one.
  */
 #ifndef PLATFORM_SYS_H
 #define PLATFORM_SYS_H
 
-#include "core/addr.h"
-#include "platform/platform.h"
+#include "platform/ipc.h"
 
-#define OUR_PROTOCOL 84 /* marks our routes (rtm_protocol) and rules (FRA_PROTOCOL), so that they are known again */
-#define RULES_SPAN 10   /* priorities P .. P+RULES_SPAN; the last is the empty rule that "leave" jumps to */
+#define OUR_PROTOCOL 84   /* 'T': marks our routes (rtm_protocol) and rules (FRA_PROTOCOL), so that anybody can tell them from others */
+#define OUR_ALIAS "shunt" /* and our device (IFLA_IFALIAS) */
 #define TABLE_NAME "shunt"
 #define GUARD_NAME "shunt_guard"
-#define MARK 0x53485554 /* connection mark of the worker's flows in strict mode */
+#define RULES_SPAN 10     /* rules take the priorities P .. P+RULES_SPAN; the last is the empty one that "leave" jumps to */
+
+/* ---- before.c: what must hold before anything is changed ---- */
+
+/* The profile as a sealed memory file; "-" is standard input. The descriptor, or -errno, with the reason printed. */
+int before_profile(const char *name);
+/* One shunt per network namespace: a descriptor that holds the place, or -1 with the reason printed (quietly: not printed). */
+int before_instance(bool quietly);
+/* Nobody else may run under the worker's id in this network namespace. Waits up to 1 s for a worker that is just dying. The other's pid, or 0. */
+int before_foreign(uid_t uid);
 
 /* ---- tundev.c ---- */
 
 struct tundev {
-    int fd;
+    int fd, index;
     char name[16];
     bool vnet_hdr, csum, tso, uso;
 };
-/* Opens a new device ("" = first free shuntN), with every offload the kernel has; SHUNT_TUN_OFFLOAD=none|csum|tso|full lowers that. 0, or -err with why. */
-int tundev_open(struct tundev *t, const char *name, char why[256]);
+/* The name the device will have: want, if it is free; the first free shuntN when want is "". */
+int tundev_name(const char *want, char name[16], char *why);
+/* Makes the device with every offload the kernel has; SHUNT_TUN_OFFLOAD=none|csum|tso|full lowers that. It lives as long as t->fd and its copies. */
+int tundev_open(struct tundev *t, const char *name, char *why);
+
+/* ---- plan.c: pure ---- */
+
+enum rule_action { RULE_LOOKUP = 1, RULE_GOTO = 2, RULE_NOP = 3 }; /* FR_ACT_* of linux/fib_rules.h */
+struct ip_rule {
+    int ver;             /* 4 or 6 */
+    uint32_t prio;
+    enum rule_action action;
+    uint32_t target;     /* table, or priority to go to */
+    char iif[16];        /* "" = any */
+    struct cidr from;    /* ver 0 = any */
+    bool invert, by_uid, from_unset /* source 0.0.0.0 exactly */, suppress_default;
+    uid_t uid;
+    uint16_t dport;      /* 0 = any */
+};
+
+enum route_kind { ROUTE_DEVICE, ROUTE_THROW, ROUTE_UNREACHABLE };
+struct route {
+    struct cidr to;
+    enum route_kind kind;
+    uint32_t table, metric;
+};
+
+/* What is to be: from the worker's request and what was found in the system. Borrows. */
+struct plan_in {
+    uint32_t prio, table;
+    const char *device;
+    bool v6;             /* the device has an IPv6 address; IPv4 it always has */
+    bool kernel_v6;      /* there is IPv6 in this kernel and namespace */
+    bool strict;
+    uid_t worker;
+    struct cidr addr4, addr6, fake4, fake6;
+    const struct cidr *include, *exclude;
+    uint32_t n_include, n_exclude;
+};
+
+#define PLAN_RULES_MAX 16
+struct plan {
+    struct ip_rule rules[PLAN_RULES_MAX]; /* in the order in which they may be added: at no point is traffic led astray */
+    int n_rules;
+    struct route *routes;                 /* owned */
+    uint32_t n_routes;
+};
+/* Zero or -ENOMEM; ended with plan_fini(), which is harmless on a zeroed plan. */
+int plan_make(const struct plan_in *in, struct plan *out);
+void plan_fini(struct plan *p);
+bool plan_has_rule(const struct plan *p, const struct ip_rule *r);
+/* of_any_kind: it is enough that the place (table, network, metric) is taken. */
+bool plan_has_route(const struct plan *p, const struct route *r, bool of_any_kind);
+
+/* ---- backoff.c: pure ---- */
+
+#define BACKOFF_DEATHS 10
+struct backoff {
+    uint64_t at_ms[BACKOFF_DEATHS]; /* the last early deaths, a ring */
+    unsigned n;                     /* early deaths since the last good life */
+};
+#define BACKOFF_GIVE_UP (-1)
+/* A worker died. good: it had been ready for a second. How many ms to wait before the next, or BACKOFF_GIVE_UP. */
+int backoff_died(struct backoff *b, uint64_t now_ms, bool good);
 
 /* ---- netlink.c ---- */
 
 struct nl;
-struct nl *nl_open(void);
+struct nl *nl_open(void); /* NULL: no memory or no netlink */
 void nl_close(struct nl *n);
-/* Each 0 or -errno of the kernel's answer. */
-int nl_link_up(struct nl *n, int index, uint32_t mtu);
+int nl_device_up(struct nl *n, int index, uint32_t mtu);
 int nl_address(struct nl *n, int index, const struct cidr *c); /* c with host bits */
-enum route_kind { ROUTE_DEV, ROUTE_THROW, ROUTE_UNREACHABLE };
-int nl_route(struct nl *n, uint32_t table, const struct cidr *to, enum route_kind kind, int index, uint32_t metric);
-
-enum rule_action { RULE_LOOKUP = 1, RULE_GOTO = 2, RULE_NOP = 3, RULE_UNREACHABLE = 7 }; /* FR_ACT_* */
-struct ip_rule {
-    int ver;
-    uint32_t prio;
-    enum rule_action action;
-    uint32_t target; /* table, or priority to go to */
-    bool invert;
-    const char *iif;
-    struct cidr from;    /* ver 0 = any */
-    bool from_unset;     /* source 0.0.0.0 exactly */
-    bool by_uid;
-    uid_t uid;
-    uint16_t dport;
-    bool suppress_default; /* suppress_prefixlength 0 */
-};
-int nl_rule(struct nl *n, const struct ip_rule *r);
-/* Is any rule with a priority in [from, to] that is not ours? Is there any route in the table that is not ours? */
+int nl_route_add(struct nl *n, const struct route *r, int index);
+int nl_route_del(struct nl *n, const struct route *r, int index);
+int nl_rule_add(struct nl *n, const struct ip_rule *r);
+int nl_rule_del(struct nl *n, const struct ip_rule *r);
+/* Is there a rule with a priority in from..to, a route in the table, that is not ours? */
 bool nl_rules_taken(struct nl *n, uint32_t from, uint32_t to);
 bool nl_table_taken(struct nl *n, uint32_t table);
-/* Removes every rule and route that carries OUR_PROTOCOL, both families; number removed. */
-unsigned nl_remove_ours(struct nl *n);
+/* Remove what carries our mark, both families, and return how many: rules with a priority in from..to; routes of a table (0 = any); the device of that name. */
+unsigned nl_remove_rules(struct nl *n, uint32_t from, uint32_t to);
+unsigned nl_remove_routes(struct nl *n, uint32_t table);
+unsigned nl_remove_device(struct nl *n, const char *name);
 
-/* ---- plan.c: pure ---- */
+/* ---- route.c ---- */
 
-struct plan {
-    uint32_t prio, table;
-    const char *device;
-    bool v4, v6; /* the device carries them */
-    bool kernel_v6;
-    bool strict;
-    uid_t worker;
-    struct cidr addr4, addr6;
-};
-/* Writes the policy rules (reliability section 2) into out, at most PLAN_MAX; their number. */
-#define PLAN_MAX 24
-int plan_rules(const struct plan *p, struct ip_rule out[PLAN_MAX]);
+/* Leads from one plan to another without a moment in between: what is new is added, then what is over is removed. On error everything is as in from. */
+int route_switch(struct nl *n, int index, const struct plan *from, const struct plan *to, char *why);
 
 /* ---- nft.c ---- */
 
@@ -79,22 +127,81 @@ struct nft_want {
     const char *device;
     uint16_t dns_port; /* 0 = no redirect */
     bool dns_v6;       /* there is a socket on ::1 */
-    bool strict;
-    uint32_t n_exclude;
-    const struct cidr *exclude;
+    bool refuse_v6;    /* IPv6 that is led into the device is refused there */
+    bool strict;       /* with the guard */
+    struct cidr fake4, fake6;
+    const struct cidr *include, *exclude;
+    uint32_t n_include, n_exclude;
 };
 struct nft *nft_open(void);
-void nft_close(struct nft *n); /* the redirect goes with it: its table is owned by this handle */
-int nft_apply(struct nft *n, const struct nft_want *w, char why[256]);
-/* Removes our tables that nobody owns any more; number removed. */
-unsigned nft_remove_ours(void);
+/* The redirect goes with it, for its table belongs to this handle; the guard stays. NULL is fine. */
+void nft_close(struct nft *n);
+/* Replaces whatever there was by what is wanted, in one transaction. */
+int nft_apply(struct nft *n, const struct nft_want *w, char *why);
+/* Would the kernel take it? Nothing is in force at any moment. */
+int nft_probe(struct nft *n, const struct nft_want *w, char *why);
+/* The commands nft_apply() runs; the caller frees. NULL: no memory. */
+char *nft_text(const struct nft_want *w, const char *table, const char *guard);
+/* Is the table there? Remove it (1, or 0 when it was not there or belongs to a living process). */
+bool nft_has(const char *table);
+unsigned nft_remove(const char *table);
 
 /* ---- undo.c ---- */
 
-/* The journal in the state directory: one line per change, synced before the change is made. */
-int undo_note(const char *state_dir, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-void undo_forget(const char *state_dir);
-/* Undoes what an earlier shunt left: rules, routes, tables of nft. Prints each thing when verbose. Number of things. */
-unsigned undo_all(const char *state_dir, bool verbose);
+enum undo_kind { UNDO_DEVICE, UNDO_RULES, UNDO_TABLE, UNDO_NFT, UNDO_N_KINDS };
+struct undo_entry {
+    enum undo_kind kind;
+    char name[16];     /* of device or nft table */
+    uint32_t from, to; /* priorities of rules; number of a routing table in from */
+};
+/* Starts an empty journal in the state directory; the descriptor, or -errno. */
+int undo_open(const char *state_dir);
+/* Writes entries and waits until the disk has them. Called before the changes are made. */
+int undo_note(int journal, const struct undo_entry *e, int n);
+/* Everything was taken back: removes the journal. */
+void undo_close(const char *state_dir, int journal);
+/* Reads whole lines of a journal into out, at most max; garbage and a torn last line are passed over. Their number. */
+int undo_parse(const char *text, size_t len, struct undo_entry *out, int max);
+/* Takes back what an earlier shunt left, by its journal and by our marks, and removes the journal. Prints each thing when verbose. A guard that blocks the machine may be
+ * kept, so that a restart in strict mode lets nothing out. Number of things removed. */
+unsigned undo_all(const char *state_dir, bool keep_guard, bool verbose);
+
+/* ---- system.c ---- */
+
+/* What a worker asked for: MSG_TUN and the routes that came with it. */
+struct request {
+    struct msg_tun tun;
+    struct cidr *routes; /* owned; the included ones, then the excluded */
+};
+void request_fini(struct request *r);
+
+struct numbers {
+    uint32_t prio, table;
+};
+
+struct sys {
+    const char *state_dir;
+    uid_t worker;
+    int journal;
+    struct tundev tun;   /* fd -1 = nothing built */
+    bool kernel_v6, v6;  /* there is IPv6; the device has an address of it */
+    int dns[4];          /* udp4, udp6, tcp4, tcp6; -1 = absent */
+    uint16_t dns_port;   /* 0 = no sockets */
+    struct nft *nft;
+    bool nft_works;
+    bool installed;      /* now, plan and at are in force */
+    struct request now;
+    struct plan plan;
+    struct numbers at, chosen; /* in force; for the request that was prepared */
+    bool old_guard;      /* a guard that an earlier shunt left is still in force */
+};
+/* Takes back what an earlier shunt left, but for its guard, and begins a journal. Ended with sys_close(), which takes everything back. */
+void sys_open(struct sys *y, const char *state_dir, uid_t worker);
+void sys_close(struct sys *y);
+/* Builds the device at the first start and finds out whether the rest of r is possible. Refuses, once a worker is running, what cannot change under it. On error nothing is
+ * changed. Afterwards tun, dns, nft_works and chosen are what the worker may hear. */
+int sys_prepare(struct sys *y, const struct request *r, bool running, char *why);
+/* Puts r, which was prepared last, in force in the place of what is. On success *r is handed over; on error all is as before. */
+int sys_switch(struct sys *y, struct request *r, char *why);
 
 #endif

@@ -4,7 +4,9 @@
  *   full  checksums, TCP and UDP segmentation   Linux 6.2 or later
  *   tso   checksums, TCP segmentation           worth 5-8 times at MTU 1500
  *   csum  checksums
- *   none  bare packets
+ *   none  bare packets                          no vnet header either
+ *
+ * A kernel that refuses a step gets the next lower one. The device is never persistent: it lives as long as its descriptor and the copies of it.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -16,13 +18,14 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "core/log.h"
 #include "platform/sys.h"
 
 #ifndef TUN_F_USO4
 #define TUN_F_USO4 0x20
 #define TUN_F_USO6 0x40
 #endif
+
+#define NAMES 100 /* shunt0 .. shunt99 are tried */
 
 static const char *const levels[] = { "none", "csum", "tso", "full" };
 
@@ -36,7 +39,7 @@ static int highest_level(void)
     return 3;
 }
 
-static int set_offload(struct tundev *t, int level)
+static void set_offload(struct tundev *t, int level)
 {
     static const unsigned flags[] = { 0, TUN_F_CSUM, TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6,
                                       TUN_F_CSUM | TUN_F_TSO4 | TUN_F_TSO6 | TUN_F_USO4 | TUN_F_USO6 };
@@ -47,7 +50,6 @@ static int set_offload(struct tundev *t, int level)
     t->csum = level >= 1;
     t->tso = level >= 2;
     t->uso = level >= 3;
-    return level;
 }
 
 static int attach(struct tundev *t, const char *name, bool vnet)
@@ -58,35 +60,45 @@ static int attach(struct tundev *t, const char *name, bool vnet)
     ifr.ifr_flags = (short)(IFF_TUN | IFF_NO_PI | IFF_TUN_EXCL | (vnet ? IFF_VNET_HDR : 0));
     if (ioctl(t->fd, TUNSETIFF, &ifr) < 0)
         return -errno;
-    snprintf(t->name, sizeof(t->name), "%s", ifr.ifr_name);
     t->vnet_hdr = vnet;
     return 0;
 }
 
-int tundev_open(struct tundev *t, const char *name, char why[256])
+int tundev_name(const char *want, char name[16], char *why)
+{
+    snprintf(name, 16, "%s", want);
+    for (unsigned char i = 0; !*want && i < NAMES; i++) {
+        snprintf(name, 16, "shunt%d", i);
+        if (!if_nametoindex(name))
+            return 0;
+    }
+    if (!if_nametoindex(name))
+        return 0;
+    snprintf(why, WHY_MAX, "the device name %s is taken; choose another tun.device, or leave it out", name);
+    return -EBUSY;
+}
+
+int tundev_open(struct tundev *t, const char *name, char *why)
 {
     int level = highest_level(), r;
 
     memset(t, 0, sizeof(*t));
-    if (*name && if_nametoindex(name)) {
-        snprintf(why, 256, "the device name %s is taken; choose another tun.device, or leave it out", name);
-        return -EBUSY;
-    }
     if ((t->fd = open("/dev/net/tun", O_RDWR | O_NONBLOCK | O_CLOEXEC)) < 0) {
         r = -errno;
-        snprintf(why, 256, "/dev/net/tun cannot be opened: %s%s", strerror(-r), r == -ENOENT ? " (is the tun module loaded?)" : "");
+        snprintf(why, WHY_MAX, "/dev/net/tun cannot be opened: %s%s", strerror(-r), r == -ENOENT || r == -ENODEV ? " (is the tun module loaded?)" : "");
         return r;
     }
-    if ((r = attach(t, *name ? name : "shunt%d", level > 0)) < 0 && level > 0 && r != -EBUSY)
-        r = attach(t, *name ? name : "shunt%d", false);
+    if ((r = attach(t, name, level > 0)) == -EINVAL && level > 0)
+        r = attach(t, name, false);
     if (r < 0) {
-        snprintf(why, 256, "the TUN device %s cannot be made: %s", name, strerror(-r));
+        snprintf(why, WHY_MAX, "the TUN device %s cannot be made: %s", name, strerror(-r));
         close(t->fd);
         t->fd = -1;
         return r;
     }
+    snprintf(t->name, sizeof(t->name), "%s", name);
+    t->index = (int)if_nametoindex(name);
     if (t->vnet_hdr)
-        level = set_offload(t, level);
-    log_dbg(LOG_PLAT, "device %s, offload %s", t->name, levels[t->vnet_hdr ? level : 0]);
+        set_offload(t, level);
     return 0;
 }

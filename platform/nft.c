@@ -129,7 +129,7 @@ static void guard(FILE *f, const struct nft_want *w, const char *table)
     char out[64], fwd[64];
 
     snprintf(out, sizeof(out), "add rule inet %.32s out", table);
-    snprintf(fwd, sizeof(fwd), "add rule inet %.32s fwd", table);
+    snprintf(fwd, sizeof(fwd), "add rule inet %.32s forwarded", table);
     fprintf(f, "add table inet %s\nadd chain inet %s judge\n", table, table);
     judge(f, w, table, 4);
     judge(f, w, table, 6);
@@ -142,7 +142,7 @@ static void guard(FILE *f, const struct nft_want *w, const char *table)
     fprintf(f, "%s icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld-listener-report, mld2-listener-report } accept\n", out);
     fprintf(f, "%s jump judge\n", out);
 
-    fprintf(f, "add chain inet %s fwd { type filter hook forward priority 0; policy drop; }\n", table);
+    fprintf(f, "add chain inet %s forwarded { type filter hook forward priority 0; policy drop; }\n", table);
     fprintf(f, "%s oifname \"%s\" accept\n%s iifname \"%s\" accept\n%s ct mark 0x%x accept\n%s jump judge\n", fwd, w->device, fwd, w->device, fwd, MARK, fwd);
 }
 

@@ -48,6 +48,8 @@ wait_for() {
         sleep 0.05
     done
 }
+# gone PID: the process has ended, be it that nobody has collected it yet (an orphan waits for the machine's first process)
+gone() { ! grep -qsE '^State:.[^ZX]' "/proc/$1/status"; }
 port_open() { ip netns exec "$1" bash -c "exec 3<>/dev/tcp/$2/$3" 2>/dev/null; }
 
 world_up() {

@@ -33,8 +33,6 @@ unchanged() {
     net_state >"$DIR/after"
     diff "$DIR/before" "$DIR/after" || fail "${1:-something was left behind}"
 }
-# a process has ended, be it that nobody has collected it yet
-gone() { ! grep -qsE '^State:.[^ZX]' "/proc/$1/status"; }
 # kills supervisor and worker at the same moment
 kill_both() {
     local worker

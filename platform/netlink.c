@@ -106,6 +106,9 @@ static void no_link_local(struct nlmsghdr *h)
     mnl_attr_nest_end(h, spec);
 }
 
+/* With the kernel's 500, ten thousand flows that end at once lost most of their FINs, again at every retransmission: after 8 s 1,244 of them still lived. */
+#define QUEUE_PACKETS 10000
+
 int nl_device_up(struct nl *n, int index, uint32_t mtu)
 {
     struct nlmsghdr *h = request(n, RTM_NEWLINK, 0);
@@ -120,6 +123,7 @@ int nl_device_up(struct nl *n, int index, uint32_t mtu)
     m->ifi_index = index;
     m->ifi_flags = m->ifi_change = IFF_UP;
     mnl_attr_put_u32(h, IFLA_MTU, mtu);
+    mnl_attr_put_u32(h, IFLA_TXQLEN, QUEUE_PACKETS);
     mnl_attr_put_strz(h, IFLA_IFALIAS, OUR_ALIAS);
     return do_it(n, h);
 }

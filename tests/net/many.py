@@ -1,4 +1,5 @@
-"""Many connections at once. serve PORT: echoes. open HOST PORT N OPENFILE GOFILE: opens N, a byte round on each, creates OPENFILE, waits for GOFILE, another round, closes."""
+"""Many connections at once. serve PORT: echoes. open HOST[,HOST...] PORT N OPENFILE GOFILE: opens N, to the hosts in turn, a byte round on each, creates OPENFILE, waits
+for GOFILE, another round, closes."""
 import os
 import resource
 import selectors
@@ -46,11 +47,11 @@ def round_trip(conns, what):
             assert got == what, got
 
 
-def open_many(host, port, n, opened, go):
+def open_many(hosts, port, n, opened, go):
     start = time.monotonic()
     conns = []
     for i in range(n):
-        s = socket.create_connection((host, port), timeout=30)
+        s = socket.create_connection((hosts[i % len(hosts)], port), timeout=30)
         conns.append(s)
     took = time.monotonic() - start
     round_trip(conns, b"first")
@@ -65,4 +66,4 @@ def open_many(host, port, n, opened, go):
 
 if sys.argv[1] == "serve":
     serve(int(sys.argv[2]))
-open_many(sys.argv[2], int(sys.argv[3]), int(sys.argv[4]), sys.argv[5], sys.argv[6])
+open_many(sys.argv[2].split(","), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5], sys.argv[6])

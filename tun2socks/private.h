@@ -26,8 +26,9 @@ struct rxbuf {
     uint8_t data[RX_IP + RX_ROOM];
 };
 
-/* A piece of a flow's send ring: filled by the upstream, lent to lwIP, freed when acknowledged. */
-#define CHUNK_BYTES (65536 - 16)
+/* A piece of a flow's send ring: filled by the upstream, lent to lwIP, freed when acknowledged. With segmentation offload it goes out as one segment; nearer to
+ * 64 KiB lwIP 2.1.3 fails to allocate one. */
+#define CHUNK_BYTES 65000
 struct chunk {
     struct chunk *next;
     uint32_t filled, acked;

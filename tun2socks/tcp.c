@@ -10,7 +10,7 @@
  * App to upstream: lwIP's pbufs are queued as they are and lent by peek; consuming opens the window, and that is all of the back-pressure.
  * What stays queued after a batch is copied together when it is small, so that a small packet does not pin a 64 KiB buffer.
  *
- * Upstream to app: a list of 64 KiB chunks. reserve() lends their free space, commit() hands the filled part to lwIP, which sends it from there without a
+ * Upstream to app: a list of chunks, each as large as the largest segment. reserve() lends their free space, commit() hands the filled part to lwIP, which sends it from there without a
  * copy; a chunk is freed when all of it is acknowledged. So an idle connection has none.
  *
  * lwIP's global lists hold only the pcb being worked on (enter/leave), so its linear walks have length one. Timers see the hot list: connections with
@@ -29,7 +29,6 @@
 
 #define HELD_MAX 4096
 #define SYN_MAX 120
-#define GSO_SEGMENT 32000
 #define TELL_BYTES 32768       /* an owner is told before the end of the batch when this much is queued */
 #define COMPACT_BELOW 16384    /* a queued packet smaller than this is copied out of its 64 KiB buffer */
 #define SEND_MIN (128u << 10)  /* bytes on their way to the application: at first */
@@ -408,7 +407,7 @@ static err_t on_passive_open(u8_t id, struct tcp_pcb_listen *listener, struct tc
     tcp_ext_arg_set(child, id, f);
     tcp_ext_arg_set_callbacks(child, id, &ext_callbacks);
     if (f->st->tso)
-        child->mss = GSO_SEGMENT;
+        child->mss = CHUNK_BYTES;
     return ERR_OK;
 }
 
@@ -782,14 +781,11 @@ static struct chunk *new_chunk(struct tcp_flow *f)
     return c;
 }
 
-/* How much may be on its way: grows when it was used up twice in a row, unless memory is short. */
+/* How much may be on its way: doubled when the upstream filled it twice without running dry in between, unless memory is short. */
 static uint32_t room(struct tcp_flow *f)
 {
-    if (f->tx_len < f->tx_limit) {
-        if (f->tx_len * 2 < f->tx_limit)
-            f->was_full = 0;
+    if (f->tx_len < f->tx_limit)
         return f->tx_limit - f->tx_len;
-    }
     if (f->st->buffers > f->st->budget / 4 * 3) {
         f->tx_limit = SEND_MIN / 2;
         return 0;
@@ -848,6 +844,8 @@ static void tcp_do_commit(struct stream *s, size_t n)
     struct tcp_flow *f = of(s);
     bool mine = enter(f);
 
+    if (!n)
+        f->was_full = 0; /* the upstream had nothing */
     if (f->last && f->last->filled < CHUNK_BYTES && n) {
         uint32_t k = CHUNK_BYTES - f->last->filled;
 

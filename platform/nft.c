@@ -15,6 +15,7 @@
  * ICMP error that arrives while connect() still holds the socket is kept back until the first retransmission, a second later (seen).
  */
 #include <errno.h>
+#include <malloc.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -175,8 +176,10 @@ char *nft_text(const struct nft_want *w, const char *table, const char *guard_ta
 static int run(struct nft *n, const char *text, char *why)
 {
     const char *said;
+    int r = nft_run_cmd_from_buffer(n->ctx, text);
 
-    if (nft_run_cmd_from_buffer(n->ctx, text) == 0)
+    malloc_trim(0); /* parsing a few lines takes the library megabytes, for a moment */
+    if (r == 0)
         return 0;
     said = nft_ctx_get_error_buffer(n->ctx);
     snprintf(why, WHY_MAX, "nft: %.200s", said && *said ? said : "failed");

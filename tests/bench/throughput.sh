@@ -1,19 +1,19 @@
 #!/bin/bash
-# Throughput of one flow through the TUN, both ways: plain forwarding by the kernel, then shunt -> SOCKS5 (a minimal relay: microsocks), shunt -> ss
-# aes-256-gcm, in the same run. Prints Gbit/s, CPU seconds per GB of shunt (both processes, user + system), and the ratio to the kernel.
+# Throughput of one flow through the TUN, both ways: plain forwarding by the kernel, then shunt DIRECT, shunt -> SOCKS5 (dante; microsocks copies 1 KiB
+# at a time and ends at 0.5 Gbit/s), shunt -> ss aes-256-gcm, in the same run. Prints Gbit/s, CPU seconds per GB of shunt (both processes, user + system), the ratio
+# to the kernel, and what shunt takes of memory at start and at the end.
 #   tests/bench/throughput.sh [SECONDS per measurement, 5] [ROUNDS, 3]      environment: MTU (1500), SHUNT (build/release/shunt)
 # Client, proxy and origin share the machine: CPU seconds per GB is the figure that carries over; Gbit/s only as a ratio.
 cd "$(dirname "$0")/../.."
 SHUNT=${SHUNT:-$PWD/build/release/shunt}
 . tests/net/lib.sh
-need_world ss-server microsocks iperf3 jq dnsmasq
+need_world ss-server danted iperf3 jq dnsmasq
 T=${1:-5} ROUNDS=${2:-3} MTU=${MTU:-1500}
 world_up
 background "$ORG" iperf3 -s -p 5201
-background "$MID" microsocks -i 10.77.0.1 -p 1080
+proxy_socks
 origin_dns bench.test=3
 proxy_ss 8388 aes-256-gcm bench
-wait_for 5 port_open "$MID" 10.77.0.1 1080
 cat >"$DIR/p.yaml" <<EOF
 log-level: warning
 tun: { device: tunbench, mtu: $MTU }
@@ -30,6 +30,13 @@ ticks() { # CPU ticks of supervisor and worker so far
 }
 measure() { # measure ADDRESS [-R]: "bits/s bytes"
     in_app timeout $((T + 20)) iperf3 -c "$1" -p 5201 -t "$T" ${2:-} -J | jq -r '"\(.end.sum_received.bits_per_second) \(.end.sum_received.bytes)"'
+}
+memory() { # memory WHEN: of supervisor and worker
+    local pid name=supervisor
+    for pid in $SHUNT_PID $(shunt_worker); do
+        awk -v p="$name, $1" '/^Rss/ {r = $2} /^Private/ {n += $2} END {printf "%-34s RSS %d kB, private %d kB\n", p, r, n}' "/proc/$pid/smaps_rollup"
+        name=worker
+    done
 }
 median() { sort -g | awk '{a[NR] = $1} END {print a[int((NR + 1) / 2)]}'; }
 
@@ -57,9 +64,9 @@ row() { # row NAME ADDRESS COUNT_CPU
 }
 row "kernel forwarding, no shunt" 10.78.0.3 no
 shunt_start "$DIR/p.yaml"
+grep -o 'ready in.*' "$DIR/shunt.log"
+memory "at start"
 row "shunt DIRECT" 10.78.0.3 yes
 row "shunt -> SOCKS5" 10.78.0.4 yes
 row "shunt -> ss aes-256-gcm" 10.78.0.5 yes
-for pid in $SHUNT_PID $(pgrep -P "$SHUNT_PID"); do
-    awk -v p="$(tr '\0' ' ' <"/proc/$pid/cmdline" | cut -c1-24)" '/^Rss/ {r = $2} /^Private/ {n += $2} END {printf "%-34s RSS %d kB, private %d kB\n", p, r, n}' "/proc/$pid/smaps_rollup"
-done
+memory "at the end"

@@ -120,6 +120,24 @@ proxy_ss() {
     wait_for 5 port_open "$MID" 10.77.0.1 "$1" || fail "ss-server did not start"
 }
 
+# dante in mid on port 1080: SOCKS5 without a password, TCP and UDP
+proxy_socks() {
+    cat >"$DIR/danted.conf" <<EOF
+logoutput: $DIR/danted.log
+internal: 10.77.0.1 port = 1080
+internal: fd77::1 port = 1080
+external: far
+clientmethod: none
+socksmethod: none
+user.unprivileged: nobody
+client pass { from: 0/0 to: 0/0 }
+socks pass { from: 0/0 to: 0/0 command: connect udpassociate }
+socks pass { from: 0/0 to: 0/0 command: udpreply }
+EOF
+    background "$MID" danted -f "$DIR/danted.conf"
+    wait_for 5 port_open "$MID" 10.77.0.1 1080 || fail "danted did not start: $(cat "$DIR/danted.log" 2>/dev/null)"
+}
+
 # shunt_start PROFILE: in app; waits until traffic is carried
 shunt_start() {
     : >>"$DIR/shunt.log"

@@ -9,20 +9,7 @@ background "$ORG" $PEER serve 9000
 origin_dns direct.test=3 via-ss.test=4 via-socks.test=5 reject.test=6 drop.test=7
 proxy_ss 8388 aes-256-gcm secret-one
 proxy_ss 8389 chacha20-ietf-poly1305 secret-two
-cat >"$DIR/danted.conf" <<EOF
-logoutput: $DIR/danted.log
-internal: 10.77.0.1 port = 1080
-internal: fd77::1 port = 1080
-external: far
-clientmethod: none
-socksmethod: none
-user.unprivileged: nobody
-client pass { from: 0/0 to: 0/0 }
-socks pass { from: 0/0 to: 0/0 command: connect udpassociate }
-socks pass { from: 0/0 to: 0/0 command: udpreply }
-EOF
-background "$MID" danted -f "$DIR/danted.conf"
-wait_for 5 port_open "$MID" 10.77.0.1 1080 || fail "danted did not start: $(cat "$DIR/danted.log" 2>/dev/null)"
+proxy_socks
 cat >"$DIR/p.yaml" <<'EOF'
 ipv6: true
 tun: { device: tunpath, disable-icmp-forwarding: false }

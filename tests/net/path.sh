@@ -1,7 +1,8 @@
 #!/bin/bash
 # The whole path: curl, dig and socat in the application host reach the origin DIRECT and through ss-server and dante, IPv4 and IPv6, TCP
-# and UDP, every byte right; half-close both ways; refused stays refused; the three modes.
+# and UDP, every byte right; half-close both ways; refused stays refused; the three modes. BYTES=1000000000 makes the big transfers a gigabyte each way.
 . "$(dirname "$0")/lib.sh"
+BYTES=${BYTES:-3000000}
 need_world ss-server danted dnsmasq curl dig jq python3 socat
 world_up
 PEER="python3 $PWD/tests/net/peer.py"
@@ -43,9 +44,9 @@ for host in direct.test via-socks.test; do
         done
     done
 done
-for host in via-ss.test 10.78.0.8 fd78::8; do
-    step "3 MB each way: $host"
-    in_app timeout 60 $PEER exchange 0 "$host" 9000 3000000 || fail "exchange"
+for host in via-ss.test 10.78.0.8 fd78::8 via-socks.test direct.test; do
+    step "$((BYTES / 1000000)) MB each way: $host"
+    in_app timeout 280 $PEER exchange 0 "$host" 9000 "$BYTES" || fail "exchange"
     ok
 done
 step "200 parallel connections, as a browser's burst"

@@ -64,9 +64,9 @@ static int set_hijack(struct engine *e, const struct profile *p)
     return 0;
 }
 
-static int ask_tun(struct engine *e)
+/* What p wants of the device, the routes and the redirect; borrows from p. */
+static struct plat_tun wish(const struct profile *p)
 {
-    const struct profile *p = e->pol->profile;
     struct plat_tun want = {
         .mtu = (uint32_t)p->tun.mtu,
         .addr4 = p->tun.inet4,
@@ -84,16 +84,28 @@ static int ask_tun(struct engine *e)
         .n_exclude = p->tun.route_exclude.n,
         .exclude = p->tun.route_exclude.v,
     };
-    char why[256] = "";
-    int r;
 
-    if (want.n_include > PLAT_MAX_ROUTES || want.n_exclude > PLAT_MAX_ROUTES) {
-        log_err(LOG_TUN, "tun: at most %d route addresses and as many excluded ones", PLAT_MAX_ROUTES);
-        return -EINVAL;
-    }
     if (p->tun.device)
         snprintf(want.device, sizeof(want.device), "%s", p->tun.device);
-    if ((r = plat_worker_tun(e->worker, &want, &e->tun, why)) < 0)
+    return want;
+}
+
+static int ask_tun(struct engine *e, const struct profile *p, struct plat_tun_got *got, char why[256])
+{
+    struct plat_tun want = wish(p);
+
+    if (want.n_include <= PLAT_MAX_ROUTES && want.n_exclude <= PLAT_MAX_ROUTES)
+        return plat_worker_tun(e->worker, &want, got, why);
+    snprintf(why, 256, "tun: at most %d route addresses and as many excluded ones", PLAT_MAX_ROUTES);
+    return -EINVAL;
+}
+
+static int get_tun(struct engine *e)
+{
+    char why[256] = "";
+    int r = ask_tun(e, e->pol->profile, &e->tun, why);
+
+    if (r < 0)
         log_err(LOG_TUN, "%s", *why ? why : err_str(r));
     return r;
 }
@@ -181,7 +193,11 @@ static int start(struct engine *e, const char *profile, size_t len)
     e->env.resolver = dns_resolver(e->dns);
     selected_load(e);
     bound_flows(e);
-    if ((r = set_hijack(e, e->pol->profile)) < 0 || (r = udp_init(e)) < 0 || (r = ask_tun(e)) < 0 || (r = start_stack(e)) < 0)
+    if ((r = set_hijack(e, e->pol->profile)) < 0 || (r = udp_init(e)) < 0)
+        return r;
+    if (!e->pol->profile->tun.enable)
+        log_warn(LOG_TUN, "tun.enable is false: there is no device, and the machine's traffic goes its usual way");
+    else if ((r = get_tun(e)) < 0 || (r = start_stack(e)) < 0)
         return r;
     return serve_dns(e);
 }
@@ -245,13 +261,20 @@ void eng_free(struct engine *e)
     free(e);
 }
 
-/* What a running TUN cannot change: said, and the rest of the new profile is used. */
-static void tell_restart(struct engine *e, const struct profile *was, const struct profile *now)
+/* The supervisor puts the new routes in force and keeps the profile for a worker to come. What a living device cannot change is said, and the rest is used. */
+static int tell_supervisor(struct engine *e, const struct profile *p, struct diag *d)
 {
-    if (was->tun.mtu != now->tun.mtu || was->tun.auto_route != now->tun.auto_route || was->tun.strict_route != now->tun.strict_route ||
-        was->tun.route_exclude.n != now->tun.route_exclude.n || was->tun.route_address.n != now->tun.route_address.n ||
-        !addr_eq(&was->tun.inet4.ip, &now->tun.inet4.ip) || !addr_eq(&was->tun.inet6.ip, &now->tun.inet6.ip))
-        log_warn(LOG_TUN, "keys of the tun section changed: they take effect at the next start");
+    struct plat_tun_got got;
+    char why[256] = "";
+    int r;
+
+    if (p->tun.enable != (e->stack != NULL))
+        log_warn(LOG_TUN, "tun.enable cannot change while shunt runs: restart it");
+    else if (e->stack && ask_tun(e, p, &got, why) < 0)
+        log_warn(LOG_TUN, "%s", why);
+    if ((r = plat_worker_ready(e->worker, why)) < 0)
+        diag_err(d, 0, 0, "tun", "bad-value", "%s", why);
+    return r;
 }
 
 int eng_reload(struct engine *e, const char *profile, size_t len, struct diag *d)
@@ -267,6 +290,11 @@ int eng_reload(struct engine *e, const char *profile, size_t len, struct diag *d
         policy_put(p);
         p = NULL;
     }
+    if (p && tell_supervisor(e, p->profile, &mine) < 0) {
+        dns_reconfigure(e->dns, old->profile, &mine);
+        policy_put(p);
+        p = NULL;
+    }
     if (!p) {
         *d = mine; /* the caller prints and frees; its source lines die with src */
         d->src = NULL;
@@ -274,8 +302,9 @@ int eng_reload(struct engine *e, const char *profile, size_t len, struct diag *d
         free(src);
         return -EINVAL;
     }
-    tell_restart(e, old->profile, p->profile);
     e->pol = p;
+    if (p->profile->mode != old->profile->mode)
+        eng_set_mode(e, p->profile->mode); /* else what a person chose meanwhile stays */
     e->env.ipv6 = p->profile->ipv6;
     log_threshold = p->profile->log_level;
     set_hijack(e, p->profile);
@@ -358,7 +387,8 @@ void eng_status(struct engine *e, struct eng_status *st)
         snprintf(st->dns_listen, sizeof(st->dns_listen), "127.0.0.1:%u", e->tun.dns_port);
     dns_fake_usage(e->dns, &st->fake_used, &st->fake_size);
     st->n_flows = e->n_flows;
-    stack_stats(e->stack, &st->stack);
+    if (e->stack)
+        stack_stats(e->stack, &st->stack);
     st->ping_direct = e->ping.possible;
     st->supervisor_pid = getppid();
 }

@@ -84,6 +84,21 @@ int cmd_flows(const struct options *o)
     return EXIT_DONE;
 }
 
+static void print_device(json_t *tun)
+{
+    json_t *v;
+    size_t i;
+
+    if (!*str(tun, "device")) {
+        printf("  device      none (tun.enable is false): nothing of the machine is carried\n");
+        return;
+    }
+    printf("  device      %s, MTU %lld,", str(tun, "device"), num(tun, "mtu"));
+    json_array_foreach(json_object_get(tun, "addresses"), i, v)
+        printf(" %s", json_string_value(v));
+    printf("%s\n", json_is_true(json_object_get(tun, "tso")) ? ", segmentation offload" : "");
+}
+
 static void print_status(json_t *s)
 {
     json_t *tun = json_object_get(s, "tun"), *dns = json_object_get(s, "dns"), *totals = json_object_get(s, "totals"), *list = json_object_get(s, "skipped"), *v;
@@ -92,10 +107,7 @@ static void print_status(json_t *s)
 
     printf("shunt %s  mode %s  up %llds  pid %lld\n", str(s, "version"), str(s, "mode"), num(s, "uptime_s"), num(s, "pid"));
     printf("  profile     %s\n", str(s, "profile"));
-    printf("  device      %s, MTU %lld,", str(tun, "device"), num(tun, "mtu"));
-    json_array_foreach(json_object_get(tun, "addresses"), i, v)
-        printf(" %s", json_string_value(v));
-    printf("%s\n", json_is_true(json_object_get(tun, "tso")) ? ", segmentation offload" : "");
+    print_device(tun);
     printf("  DNS         %s%s, fake-IP %lld of %lld names\n", str(dns, "listen"), json_is_true(json_object_get(dns, "redirect")) ? " (all of port 53 is led here)" : "",
            num(dns, "fakeip_used"), num(dns, "fakeip_size"));
     json_array_foreach(json_object_get(s, "controller"), i, v)

@@ -74,7 +74,7 @@ static void on_reload(struct plat_worker *w, int fd)
     char *bytes = map_profile(fd, &len);
 
     close(fd);
-    if (eng_reload(k->eng, bytes ? bytes : "", len, &d) == 0) {
+    if (eng_reload(k->eng, bytes ? bytes : "", len, true, &d) == 0) {
         fprintf(stderr, "shunt: the profile was read again: %u rules\n", rules_count(eng_policy(k->eng)->rules));
         ctl_reconfigure(k->ctl);
     } else {

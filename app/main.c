@@ -56,6 +56,16 @@ static void verb_help(const struct verb *v, FILE *to)
         fprintf(to, "  --json              JSON for programs\n");
     if (strchr(v->options, 's'))
         fprintf(to, "  --strict            whatever would be skipped is an error\n");
+    if (strchr(v->options, 'l'))
+        fprintf(to, "  --follow            again every second\n  --closed            those that have ended, too (the newest 256)\n");
+    if (strchr(v->options, 'x'))
+        fprintf(to, "  --udp               a UDP flow; else TCP\n"
+                    "  --src IP[:PORT]     where it comes from\n"
+                    "  --process NAME      the program it belongs to\n"
+                    "  --uid N             the user it belongs to\n"
+                    "  --in TYPE           how it came in: tun, mixed, socks5, ...\n"
+                    "  --batch             one flow a line from standard input: tcp|udp HOST PORT [src=IP[:PORT]] [process=NAME] [path=PATH]\n"
+                    "                      [uid=N] [in=TYPE] [ip=ADDRESS OF THE NAME]; answers are JSON, one a line\n");
 }
 
 static void version(void)

@@ -11,7 +11,6 @@
 #include "core/list.h"
 
 #define BODY_MAX (1u << 20)
-#define API_VERSION_NAME SHUNT_VERSION
 
 /* ---- access.c: pure ---- */
 
@@ -95,6 +94,8 @@ const char *query_arg(struct request *q, const char *key);
 /* ---- routes.c ---- */
 
 enum MHD_Result route(struct request *q);
+/* %XX once; the caller frees. NULL: no memory. */
+char *percent_decode(const char *s, size_t n);
 
 /* ---- json.c ---- */
 

@@ -16,14 +16,14 @@ static bool hexval(char c, unsigned *v)
     return *v < 16;
 }
 
-static char *decode(const char *s, size_t n)
+char *percent_decode(const char *s, size_t n)
 {
     char *out = malloc(n + 1);
     size_t at = 0;
     unsigned a, b;
 
     for (size_t i = 0; out && i < n; i++) {
-        if (s[i] == '%' && i + 2 < n + 0 && hexval(s[i + 1], &a) && hexval(s[i + 2], &b)) {
+        if (s[i] == '%' && i + 2 < n && hexval(s[i + 1], &a) && hexval(s[i + 2], &b)) {
             out[at++] = (char)(a << 4 | b);
             i += 2;
         } else {
@@ -40,7 +40,7 @@ static char *arg(struct request *q, const char *key)
 {
     const char *v = query_arg(q, key);
 
-    return v ? decode(v, strlen(v)) : NULL;
+    return v ? percent_decode(v, strlen(v)) : NULL;
 }
 
 static json_t *body_object(struct request *q)
@@ -114,7 +114,7 @@ static enum MHD_Result put_configs(struct request *q)
         json_decref(j);
         return answer_error(q, 400, j ? "only a payload can be loaded here; send SIGHUP to read the file again" : "Body invalid");
     }
-    r = eng_reload(q->ctl->eng, payload, strlen(payload), &d);
+    r = eng_reload(q->ctl->eng, payload, strlen(payload), false, &d);
     json_decref(j);
     if (r == 0)
         return answer_empty(q, 204);
@@ -372,7 +372,7 @@ static bool matches(struct request *q, const char *pattern)
         }
         size_t n = strcspn(p, "/");
 
-        if (!n || !(q->arg[q->n_arg] = decode(p, n)))
+        if (!n || !(q->arg[q->n_arg] = percent_decode(p, n)))
             return false;
         q->n_arg++;
         p += n;

@@ -5,6 +5,7 @@
  * timer. A request is collected (body at most 1 MiB), checked (access.c), routed (routes.c). Answers that come later suspend the connection.
  */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -117,14 +118,15 @@ static enum MHD_Result preflight(struct request *q)
 /* 0: go on. */
 static int check(struct request *q)
 {
-    const char *length = header(q, "Content-Length");
+    const char *length = header(q, "Content-Length"), *coded = query_arg(q, "token");
+    char *token = coded ? percent_decode(coded, strlen(coded)) : NULL;
     struct access_req r = {
         .local = q->listener->local,
         .method = q->method,
         .host = header(q, "Host"),
         .origin = header(q, "Origin"),
         .authorization = header(q, "Authorization"),
-        .token = query_arg(q, "token"),
+        .token = token,
         .content_type = header(q, "Content-Type"),
         .websocket = is_websocket(q->conn),
         .has_body = header(q, "Transfer-Encoding") || (length && strcmp(length, "0")),
@@ -133,14 +135,17 @@ static int check(struct request *q)
     uint64_t now = loop_now(q->ctl->loop);
     int status;
 
+    if (!r.local)
+        q->origin = r.origin;
     if (r.local)
-        return local_peer_ok(q) ? 0 : 403;
-    if (access_blocked(&q->ctl->fails, &peer, now))
-        return 429;
-    q->origin = r.origin;
-    status = access_check(&q->ctl->access, &r, &q->cors);
-    if (status == 401)
+        status = local_peer_ok(q) ? 0 : 403;
+    else if (access_blocked(&q->ctl->fails, &peer, now))
+        status = 429;
+    else if ((status = access_check(&q->ctl->access, &r, &q->cors)) == 401)
         access_failed(&q->ctl->fails, &peer, now);
+    if (token)
+        OPENSSL_cleanse(token, strlen(token));
+    free(token);
     return status;
 }
 
@@ -221,13 +226,12 @@ static void on_completed(void *arg, struct MHD_Connection *conn, void **state, e
     *state = NULL;
 }
 
-/* Paths are decoded once, after splitting (routes.c), so that %2F in a name stays one segment. */
+/* Paths are decoded once, after splitting (routes.c), so that %2F in a name stays one segment; MHD asks the same of query arguments, which are decoded where they
+ * are used. */
 static size_t keep_encoded(void *arg, struct MHD_Connection *conn, char *s)
 {
     return strlen(s);
 }
-
-/* ...but query arguments are decoded as usual; MHD asks this callback for both, so they are told apart by being asked for late. */
 
 /* ---- the loop ---- */
 

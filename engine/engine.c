@@ -277,7 +277,7 @@ static int tell_supervisor(struct engine *e, const struct profile *p, struct dia
     return r;
 }
 
-int eng_reload(struct engine *e, const char *profile, size_t len, struct diag *d)
+int eng_reload(struct engine *e, const char *profile, size_t len, bool offered, struct diag *d)
 {
     struct policy *p, *old = e->pol;
     struct diag mine;
@@ -290,7 +290,7 @@ int eng_reload(struct engine *e, const char *profile, size_t len, struct diag *d
         policy_put(p);
         p = NULL;
     }
-    if (p && tell_supervisor(e, p->profile, &mine) < 0) {
+    if (p && offered && tell_supervisor(e, p->profile, &mine) < 0) {
         dns_reconfigure(e->dns, old->profile, &mine);
         policy_put(p);
         p = NULL;

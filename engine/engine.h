@@ -64,8 +64,9 @@ struct eng_opts {
  * stderr. Traffic flows after plat_worker_ready(). */
 int eng_new(const struct eng_opts *o, const char *profile, size_t len, struct engine **out);
 void eng_free(struct engine *e);
-/* Parses and checks everything first, then swaps; flows live on. -EINVAL: the old one keeps running, d says why. */
-int eng_reload(struct engine *e, const char *profile, size_t len, struct diag *d);
+/* Parses and checks everything first, then swaps; flows live on. -EINVAL: the old one keeps running, d says why. offered: it came from the supervisor
+ * (on_reload), which keeps it for a worker to come and puts its routes in force; any other is used until the next reload or restart, and its routes are not. */
+int eng_reload(struct engine *e, const char *profile, size_t len, bool offered, struct diag *d);
 
 struct loop *eng_loop(struct engine *e);
 struct policy *eng_policy(struct engine *e);      /* borrowed until the next reload */

@@ -59,11 +59,11 @@ ok
 step "/traffic streams one object a second"
 in_app timeout 3 curl -sN -H "$auth" $URL/traffic | head -n 1 | jq -e 'has("up") and has("downTotal")' >/dev/null || fail "no object"
 ok
-step "WebSocket with ?token= gets frames"
+step "WebSocket with ?token=, percent-encoded as browsers do, gets frames"
 in_app python3 - <<'EOF' || fail "no frame"
 import json, socket
 s = socket.create_connection(("127.0.0.1", 9090)); s.settimeout(4)
-s.sendall(b"GET /traffic?token=a-long-enough-secret HTTP/1.1\r\nHost: 127.0.0.1:9090\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+s.sendall(b"GET /traffic?token=a%2Dlong%2denough-secret HTTP/1.1\r\nHost: 127.0.0.1:9090\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
           b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n")
 d = b""
 while b"\r\n\r\n" not in d or len(d.split(b"\r\n\r\n", 1)[1]) < 2:
@@ -91,6 +91,12 @@ ok
 step "explain --batch: one object a line, errors do not stop it"
 printf 'tcp x.test 443\nnonsense\nudp 10.78.0.3 53 src=1.2.3.4:5\n' | ctl explain --batch | jq -s -e 'length == 3 and .[0].chain == ["Proxy", "DIRECT"] and .[0].rule.type == "DOMAIN" and (.[1] | has("error")) and .[2].action == "direct" and .[2].network == "udp"' >/dev/null || fail "explain"
 ok
+worker=$(shunt_worker)
+payload='{"path": "", "payload": "rules: [ \"MATCH,REJECT\" ]"}'
+is "PUT /configs loads a payload (204); the worker lives on" gives 204 -X PUT -H "$auth" -H 'Content-Type: application/json' -d "$payload" "$URL/configs?force=true"
+is "... and its rules decide" bash -c "ip netns exec $APP $SHUNT explain -d $DIR/state 192.0.2.1:80 --json | jq -e '.action == \"reject\"'"
+[ "$(shunt_worker)" = "$worker" ] || fail "the worker was replaced"
+is "... a broken one is 400 and says where" bash -c "ip netns exec $APP curl -sS --unix-socket $DIR/state/shunt.sock -X PUT -d '{\"payload\": \"mode: foo\"}' http://localhost/configs | jq -e '.message | startswith(\"line 1\")'"
 shunt_stop || fail "exit status $?"
 ! grep -E 'ERROR: |runtime error|Sanitizer' "$DIR/shunt.log" || fail "sanitizers spoke"
 ! grep -q 'top-secret-password\|a-long-enough-secret' "$DIR/shunt.log" || fail "a secret is in the log"

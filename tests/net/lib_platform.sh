@@ -52,7 +52,7 @@ table inet watch {
         iifname "uplink" ip daddr 10.78.0.9 udp dport 7777 accept
         iifname "uplink" ip6 daddr fd78::9 udp dport 7777 accept
         iifname "uplink" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit, mld-listener-report, mld2-listener-report } accept
-        iifname "uplink" meta l4proto { tcp, udp, icmp, ipv6-icmp } counter name clear
+        iifname "uplink" meta l4proto { tcp, udp, icmp, icmpv6 } counter name clear
     }
 }
 EOF2

@@ -16,7 +16,7 @@ table inet watch {
         iifname "uplink" ip daddr 10.77.0.1 meta l4proto { tcp, udp } th dport 8388 accept
         iifname "uplink" icmpv6 type { nd-neighbor-solicit, nd-neighbor-advert, nd-router-solicit } accept
         iifname "uplink" ip6 daddr ff00::/8 accept
-        iifname "uplink" meta l4proto { tcp, udp, icmp, ipv6-icmp } counter name clear
+        iifname "uplink" meta l4proto { tcp, udp, icmp, icmpv6 } counter name clear
     }
 }
 EOF

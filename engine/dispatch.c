@@ -189,15 +189,18 @@ static void match(struct tcp_flow *t)
         act(t, &v);
 }
 
-static struct tcp_flow *tcp_flow_new(struct engine *e, struct stream *local, const struct flow_meta *m)
+static int tcp_flow_new(struct engine *e, struct stream *local, const struct flow_meta *m, struct tcp_flow **out)
 {
     struct tcp_flow *t;
+    int r;
 
-    if (e->n_tcp + e->udp.n_sessions >= e->max_flows || !(t = calloc(1, sizeof(*t))))
-        return NULL;
-    if (flow_init(&t->f, e, m) < 0) {
+    if (e->n_tcp + e->udp.n_sessions >= e->max_flows)
+        return -ERR_LIMIT;
+    if (!(t = calloc(1, sizeof(*t))))
+        return -ENOMEM;
+    if ((r = flow_init(&t->f, e, m)) < 0) {
         free(t);
-        return NULL;
+        return r;
     }
     e->n_tcp++;
     t->f.kill = kill_flow;
@@ -205,7 +208,8 @@ static struct tcp_flow *tcp_flow_new(struct engine *e, struct stream *local, con
     t->local = local;
     local->on_ready = on_local_early;
     local->owner = t;
-    return t;
+    *out = t;
+    return 0;
 }
 
 void tcp_sink(struct flow_sink *sk, struct stream *local, const struct flow_meta *m)
@@ -213,6 +217,7 @@ void tcp_sink(struct flow_sink *sk, struct stream *local, const struct flow_meta
     struct engine *e = container_of(sk, struct engine, sink);
     struct flow_meta meta = *m;
     struct tcp_flow *t;
+    int r;
 
     if (is_hijacked(e, &meta.orig)) {
         if (stream_accept(local) < 0)
@@ -225,8 +230,8 @@ void tcp_sink(struct flow_sink *sk, struct stream *local, const struct flow_meta
         stream_refuse(local, -ECONNREFUSED);
         return;
     }
-    if (!(t = tcp_flow_new(e, local, &meta))) {
-        stream_refuse(local, -ECONNREFUSED);
+    if ((r = tcp_flow_new(e, local, &meta, &t)) < 0) {
+        stream_refuse(local, r == -ERR_DROP ? r : -ECONNREFUSED);
         return;
     }
     flow_set_state(&t->f, FLOW_MATCH);

@@ -193,7 +193,7 @@ static int start(struct engine *e, const char *profile, size_t len)
     e->env.resolver = dns_resolver(e->dns);
     selected_load(e);
     bound_flows(e);
-    if ((r = set_hijack(e, e->pol->profile)) < 0 || (r = udp_init(e)) < 0)
+    if ((r = set_hijack(e, e->pol->profile)) < 0 || (r = map_init(&e->sources, 16)) < 0 || (r = udp_init(e)) < 0)
         return r;
     if (!e->pol->profile->tun.enable)
         log_warn(LOG_TUN, "tun.enable is false: there is no device, and the machine's traffic goes its usual way");
@@ -248,6 +248,7 @@ void eng_free(struct engine *e)
         dns_free(e->dns);
     loop_turn(e->loop, 0);
     udp_fini(e);
+    map_fini(&e->sources);
     conns_fini(e);
     policy_put(e->pol);
     close_fd(&e->tun.tun_fd);

@@ -32,10 +32,16 @@ static int64_t wall_ms(void)
 
 int flow_init(struct flow *f, struct engine *e, const struct flow_meta *m)
 {
+    int r;
+
     f->meta = *m;
     f->host = NULL;
-    if (m->dst.host && !(f->host = strdup(m->dst.host)))
+    if ((r = source_enter(e, f)) < 0)
+        return r;
+    if (m->dst.host && !(f->host = strdup(m->dst.host))) {
+        source_leave(e, f);
         return -ENOMEM;
+    }
     f->meta.dst.host = f->host;
     f->eng = e;
     f->pol = policy_get(e->pol);
@@ -88,6 +94,7 @@ void flow_fini(struct flow *f)
     struct engine *e = f->eng;
 
     log_end(f);
+    source_leave(e, f);
     list_del(&f->node);
     e->n_flows--;
     if (f->pinned)
@@ -99,6 +106,8 @@ void flow_set_state(struct flow *f, enum flow_state s)
 {
     log_dbg(flow_sys(f), "#%llu %s -> %s", (unsigned long long)f->id, state_name[f->state], state_name[s]);
     f->state = s;
+    if (s == FLOW_RELAY)
+        source_answered(f);
 }
 
 void flow_set_verdict(struct flow *f, const struct verdict *v)

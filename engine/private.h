@@ -5,6 +5,7 @@
  *   tcp_flow    a flow with two streams and a relay (dispatch.c)
  *   udp_pair    a flow made of datagrams from one source to one destination (udp.c)
  *   verdict     the answer of the rules (policy.c)
+ *   source      how much a host of the LAN has open (source.c)
  */
 #ifndef ENGINE_PRIVATE_H
 #define ENGINE_PRIVATE_H
@@ -47,6 +48,7 @@ struct flow {
     uint8_t state; /* changed only by flow_set_state() */
     uint8_t n_chain;
     bool pinned; /* meta.orig is a fake address that we keep from being reused */
+    bool held;   /* source.c: counted among those not answered yet */
     int err;     /* why it ended; 0 = in order */
     struct flow_meta meta;
     char *host; /* owns; what meta.dst.host points to */
@@ -55,9 +57,10 @@ struct flow {
     uint64_t up, down, born_ms;
     int64_t born_unix_ms;
     void (*kill)(struct flow *f, int err);
+    struct source *source; /* NULL: of this machine */
 };
 
-/* Fills a new record and links it; copies the name. 0 or -ENOMEM. */
+/* Fills a new record and links it; copies the name. 0 or -ENOMEM; -ERR_LIMIT or -ERR_DROP (answer nothing) when its source has too many. */
 int flow_init(struct flow *f, struct engine *e, const struct flow_meta *m);
 /* Unlinks and releases all it holds; logs the flow's line and keeps it among the closed ones when it ever was matched. */
 void flow_fini(struct flow *f);
@@ -68,6 +71,11 @@ static inline struct outbound *flow_leaf(const struct flow *f)
 {
     return f->n_chain ? f->chain[f->n_chain - 1] : NULL;
 }
+
+/* What a host of the LAN has open (source.c). enter: as flow_init(); answered: it is not held any more; leave: it ended. */
+int source_enter(struct engine *e, struct flow *f);
+void source_answered(struct flow *f);
+void source_leave(struct engine *e, struct flow *f);
 
 /* Finds the name behind m's destination: fake addresses become names. 0, or -ERR_NAME when a fake address has no name. The name
  * lives until the next turn. */
@@ -118,6 +126,8 @@ struct engine {
     struct flow *closed[CLOSED_MAX]; /* ring of kept records */
     uint32_t closed_at;
     struct rate rate;
+    struct map sources;      /* hosts of the LAN with flows */
+    uint64_t source_said_ms;
     struct udp_table udp;
     struct ping_table ping;
 };

@@ -10,13 +10,15 @@
  * kernel tells an error once and EOF or EPIPE afterwards, so the first one is remembered and repeated in their place.
  *
  * Memory: a stream is about 100 bytes, pooled, without a buffer; it is freed by a job, because its callback may be on the stack when it is
- * closed. UDP receives into one batch of buffers shared by all sessions, touched only as far as datagrams reach.
+ * closed. UDP receives into one batch of buffers shared by all sessions, touched only as far as datagrams reach. A burst of datagrams to one peer is
+ * sent, and received, many at a time (UDP_SEGMENT, UDP_GRO), which is worth several times the packets per CPU second.
  */
 #include "core/sock.h"
 
 #include <assert.h>
 #include <errno.h>
 #include <netinet/tcp.h>
+#include <netinet/udp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -224,6 +226,12 @@ static uint8_t *batch_get(void)
     return batch;
 }
 
+/* Room for the one control message that comes with datagrams put together. */
+union gro_room {
+    struct cmsghdr align;
+    uint8_t bytes[CMSG_SPACE(sizeof(int))];
+};
+
 struct udp;
 struct udp_io {
     struct io io;
@@ -270,16 +278,35 @@ static void die(struct udp *u, int err)
         u->p.on_dead(&u->p, err);
 }
 
+/* How long each of the datagrams is that the kernel put together (UDP_GRO); all of it when it is only one. */
+static size_t piece_of(struct mmsghdr *m)
+{
+    uint16_t size = 0;
+
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(&m->msg_hdr); c; c = CMSG_NXTHDR(&m->msg_hdr, c))
+        if (c->cmsg_level == SOL_UDP && c->cmsg_type == UDP_GRO)
+            memcpy(&size, CMSG_DATA(c), sizeof(size));
+    return size ? size : m->msg_len;
+}
+
 static void deliver(struct udp *u, struct mmsghdr *m)
 {
     struct endpoint from = u->peer;
+    const uint8_t *data = m->msg_hdr.msg_iov->iov_base;
+    size_t piece = piece_of(m), left = m->msg_len;
 
     if (m->msg_hdr.msg_flags & MSG_TRUNC)
         return;
     if (!u->connected && endpoint_from_sockaddr(m->msg_hdr.msg_name, &from) < 0)
         return;
-    if (u->p.on_packet)
-        u->p.on_packet(&u->p, &from, m->msg_hdr.msg_iov->iov_base, m->msg_len);
+    do {
+        size_t n = left < piece ? left : piece;
+
+        if (u->p.on_packet)
+            u->p.on_packet(&u->p, &from, data, n);
+        data += n;
+        left -= n;
+    } while (left && !u->closed);
 }
 
 static void on_datagrams(struct io *io, uint32_t ready)
@@ -288,6 +315,7 @@ static void on_datagrams(struct io *io, uint32_t ready)
     struct sockaddr_storage ss[BATCH];
     struct mmsghdr m[BATCH];
     struct iovec iov[BATCH];
+    union gro_room room[BATCH];
     uint8_t *mem = batch_get();
     int n;
 
@@ -297,7 +325,8 @@ static void on_datagrams(struct io *io, uint32_t ready)
     }
     for (int i = 0; i < BATCH; i++) {
         iov[i] = (struct iovec){ mem + (size_t)i * DATAGRAM, DATAGRAM };
-        m[i].msg_hdr = (struct msghdr){ .msg_name = &ss[i], .msg_namelen = sizeof(ss[i]), .msg_iov = &iov[i], .msg_iovlen = 1 };
+        m[i].msg_hdr = (struct msghdr){ .msg_name = &ss[i], .msg_namelen = sizeof(ss[i]), .msg_iov = &iov[i], .msg_iovlen = 1,
+                                        .msg_control = room[i].bytes, .msg_controllen = sizeof(room[i].bytes) };
     }
     n = recvmmsg(io->fd, m, BATCH, 0, NULL);
     if (n < 0 && !is_soft(errno))
@@ -314,6 +343,7 @@ static int udp_open(struct udp *u, struct udp_io *x, int family)
         return -errno;
     if (family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    setsockopt(fd, SOL_UDP, UDP_GRO, &one, sizeof(one)); /* an older kernel gives them one by one */
     x->udp = u;
     x->io.cb = on_datagrams;
     if ((r = io_watch(u->loop, &x->io, fd, IO_READ)) < 0)
@@ -321,12 +351,105 @@ static int udp_open(struct udp *u, struct udp_io *x, int family)
     return r;
 }
 
+/* ---- trains: what goes to one peer within a turn leaves in one system call (UDP_SEGMENT) ---- */
+
+#define TRAIN_MAX 64 /* what every kernel takes */
+
+/* The first datagram goes out at once, so that a lone one waits for nothing and its error is known; those of its size that follow in the same turn ride together. One train
+ * is open at a time, because a burst comes flow by flow. */
+static struct {
+    struct udp_io *io; /* NULL: none is open */
+    struct sockaddr_storage to;
+    socklen_t to_len;
+    size_t each, len;
+    unsigned n;
+    uint8_t *mem; /* pooled; while something rides */
+    struct job end;
+} train;
+
+static int send_one(struct udp_io *x, const struct sockaddr_storage *to, socklen_t to_len, const void *buf, size_t len)
+{
+    for (int i = 0; i < 2; i++) { /* the first error may be the ICMP answer to an older datagram */
+        if (sendto(x->io.fd, buf, len, MSG_NOSIGNAL, to_len ? (const struct sockaddr *)to : NULL, to_len) >= 0)
+            return 0;
+        if (errno != ECONNREFUSED)
+            break;
+    }
+    return -errno;
+}
+
+static bool send_train(void)
+{
+    struct iovec iov = { train.mem, train.len };
+    union {
+        struct cmsghdr align;
+        uint8_t bytes[CMSG_SPACE(sizeof(uint16_t))];
+    } room = { 0 };
+    struct msghdr m = { .msg_name = train.to_len ? &train.to : NULL, .msg_namelen = train.to_len, .msg_iov = &iov, .msg_iovlen = 1,
+                        .msg_control = room.bytes, .msg_controllen = sizeof(room.bytes) };
+    uint16_t each = (uint16_t)train.each;
+
+    room.align.cmsg_level = SOL_UDP;
+    room.align.cmsg_type = UDP_SEGMENT;
+    room.align.cmsg_len = CMSG_LEN(sizeof(each));
+    memcpy(CMSG_DATA(&room.align), &each, sizeof(each));
+    return sendmsg(train.io->io.fd, &m, MSG_NOSIGNAL) >= 0;
+}
+
+/* Sends what rides. One by one where the kernel does not take a train (too old, or a datagram that needs fragments) or has no room for all of it; errors are those of
+ * datagrams that were taken already, so the next one that goes out at once will meet them. */
+static void train_end(void)
+{
+    size_t at = 0;
+
+    if (!train.io)
+        return;
+    if (train.n && (train.n == 1 || !send_train()))
+        for (; at < train.len; at += train.each)
+            if (send_one(train.io, &train.to, train.to_len, train.mem + at, train.len - at < train.each ? train.len - at : train.each) == -EAGAIN)
+                break;
+    if (train.mem)
+        buf_put(train.mem);
+    job_cancel(&train.end);
+    train.io = NULL;
+    train.mem = NULL;
+}
+
+static void on_train_end(struct job *j)
+{
+    train_end();
+}
+
+static void train_begin(struct udp_io *x, const struct sockaddr_storage *to, socklen_t to_len, size_t each)
+{
+    train.io = x;
+    train.to = *to;
+    train.to_len = to_len;
+    train.each = each;
+    train.len = train.n = 0;
+    train.end.cb = on_train_end;
+    loop_defer(x->udp->loop, &train.end);
+}
+
+static bool train_takes(struct udp_io *x, const struct sockaddr_storage *to, socklen_t to_len, const void *buf, size_t len)
+{
+    if (train.io != x || !len || len > train.each || train.len + len > BUF_SIZE - 64 || train.to_len != to_len || memcmp(&train.to, to, to_len))
+        return false;
+    if (!train.mem && !(train.mem = buf_get()))
+        return false;
+    memcpy(train.mem + train.len, buf, len);
+    train.len += len;
+    if (++train.n == TRAIN_MAX || len < train.each) /* a shorter one can only be the last */
+        train_end();
+    return true;
+}
+
 static int udp_send(struct pktsess *p, const struct dest *to, const void *buf, size_t len)
 {
     struct udp *u = container_of(p, struct udp, p);
     const struct endpoint *at = u->connected ? &u->peer : &to->at;
     struct udp_io *x = at->ip.ver == 6 ? &u->v6 : &u->v4;
-    struct sockaddr_storage ss;
+    struct sockaddr_storage ss = { 0 };
     socklen_t ss_len;
     int r;
 
@@ -336,14 +459,13 @@ static int udp_send(struct pktsess *p, const struct dest *to, const void *buf, s
         return -ERR_NAME;
     if (!x->io.handle && (r = udp_open(u, x, at->ip.ver == 6 ? AF_INET6 : AF_INET)) < 0)
         return r;
-    ss_len = endpoint_to_sockaddr(at, &ss);
-    for (int i = 0; i < 2; i++) { /* the first error may be the ICMP answer to an older datagram */
-        if (sendto(x->io.fd, buf, len, MSG_NOSIGNAL, u->connected ? NULL : (struct sockaddr *)&ss, u->connected ? 0 : ss_len) >= 0)
-            return 0;
-        if (errno != ECONNREFUSED)
-            break;
-    }
-    return -errno;
+    ss_len = u->connected ? 0 : endpoint_to_sockaddr(at, &ss);
+    if (train_takes(x, &ss, ss_len, buf, len))
+        return 0;
+    train_end(); /* what waits goes first */
+    if ((r = send_one(x, &ss, ss_len, buf, len)) == 0)
+        train_begin(x, &ss, ss_len, len);
+    return r;
 }
 
 static void udp_reap(struct job *j)
@@ -364,6 +486,8 @@ static void udp_close(struct pktsess *p)
     struct udp *u = container_of(p, struct udp, p);
 
     u->closed = true;
+    if (train.io == &u->v4 || train.io == &u->v6)
+        train_end();
     udp_io_close(&u->v4);
     udp_io_close(&u->v6);
     loop_defer(u->loop, &u->reap);

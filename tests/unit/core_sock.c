@@ -6,6 +6,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/udp.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,6 +26,7 @@
 #include <cmocka.h>
 
 #include "core/err.h"
+#include "core/pool.h"
 #include "core/sock.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
@@ -593,6 +595,113 @@ static void a_burst_arrives_whole_and_in_order(void **state)
     sock_trim();
 }
 
+/* The first of a turn goes at once, the others at its end; each stays a datagram of its own. */
+static void a_burst_leaves_whole_and_in_order(void **state)
+{
+    static const size_t sizes[] = { 900, 900, 900, 900, 100, 900, 1000, 0, 900, 900, 1 };
+    const int n = sizeof(sizes) / sizeof(sizes[0]);
+    uint8_t data[1000], got[2000];
+    struct loop *l = loop_new();
+    struct sockaddr_in back;
+    struct dest to, other;
+    int fd = peer_open("127.0.0.1", &to), fd2 = peer_open("127.0.0.1", &other);
+
+    greet(l, fd, &to, &back);
+    for (int i = 0; i < n; i++) {
+        memset(data, i + 1, sizeof(data));
+        assert_int_equal(pkt_send(S.p, &to, data, sizes[i]), 0);
+    }
+    memset(data, 77, sizeof(data));
+    assert_int_equal(pkt_send(S.p, &other, data, 900), 0); /* what waits for another peer goes first */
+    loop_turn(l, 0);
+    for (int i = 0; i < n; i++) {
+        assert_int_equal(recv(fd, got, sizeof(got), MSG_DONTWAIT), sizes[i]);
+        memset(data, i + 1, sizeof(data));
+        assert_memory_equal(got, data, sizes[i]);
+    }
+    assert_int_equal(recv(fd, got, sizeof(got), MSG_DONTWAIT), -1);
+    assert_int_equal(recv(fd2, got, sizeof(got), MSG_DONTWAIT), 900);
+    pkt_close(S.p);
+    close(fd);
+    close(fd2);
+    loop_free(l);
+    sock_trim();
+    buf_trim();
+}
+
+static void what_waits_is_sent_before_the_session_closes(void **state)
+{
+    struct loop *l = loop_new();
+    struct sockaddr_in back;
+    struct dest to;
+    char got[10];
+    int fd = peer_open("127.0.0.1", &to);
+
+    greet(l, fd, &to, &back);
+    for (int i = 0; i < 100; i++) /* longer than a train is */
+        assert_int_equal(pkt_send(S.p, &to, "datagram", 8), 0);
+    pkt_close(S.p);
+    for (int i = 0; i < 100; i++)
+        assert_int_equal(recv(fd, got, sizeof(got), MSG_DONTWAIT), 8);
+    close(fd);
+    loop_free(l);
+    sock_trim();
+    buf_trim();
+}
+
+/* Larger than what a segment may be: they go one by one, in fragments where they must. */
+static void datagrams_that_cannot_ride_together_arrive(void **state)
+{
+    static uint8_t big[30000], got[65536];
+    struct loop *l = loop_new();
+    struct sockaddr_in back;
+    struct dest to;
+    int fd = peer_open("127.0.0.1", &to);
+
+    greet(l, fd, &to, &back);
+    for (int i = 0; i < 5; i++) {
+        memset(big, i + 1, sizeof(big));
+        assert_int_equal(pkt_send(S.p, &to, big, sizeof(big)), 0);
+    }
+    loop_turn(l, 0);
+    for (int i = 0; i < 5; i++) {
+        memset(big, i + 1, sizeof(big));
+        assert_int_equal(recv(fd, got, sizeof(got), MSG_DONTWAIT), sizeof(big));
+        assert_memory_equal(got, big, sizeof(big));
+    }
+    pkt_close(S.p);
+    close(fd);
+    loop_free(l);
+    sock_trim();
+    buf_trim();
+}
+
+/* A peer that sends a train, which this kernel hands over put together. */
+static void a_train_is_taken_apart(void **state)
+{
+    static uint8_t all[30 * 700 + 100];
+    uint16_t each = 700;
+    struct loop *l = loop_new();
+    struct sockaddr_in back;
+    struct dest to;
+    int fd = peer_open("127.0.0.1", &to), seg = each;
+
+    greet(l, fd, &to, &back);
+    for (uint32_t i = 0; i < 31; i++)
+        memcpy(all + (size_t)i * each, &i, sizeof(i));
+    assert_int_equal(setsockopt(fd, SOL_UDP, UDP_SEGMENT, &seg, sizeof(seg)), 0);
+    S.in_order = true;
+    assert_int_equal(sendto(fd, all, sizeof(all), 0, (struct sockaddr *)&back, sizeof(back)), sizeof(all));
+    for (int i = 0; i < 31 && S.n < 31; i++)
+        loop_turn(l, 1000);
+    assert_int_equal(S.n, 31);
+    assert_int_equal(S.len, 100);
+    pkt_close(S.p);
+    close(fd);
+    loop_free(l);
+    sock_trim();
+}
+
 static void the_largest_datagram_both_ways(void **state)
 {
     static uint8_t big[65507], got[65536];
@@ -782,6 +891,10 @@ int main(void)
         cmocka_unit_test(datagrams_go_there_and_back),
         cmocka_unit_test(one_port_for_every_peer),
         cmocka_unit_test(a_burst_arrives_whole_and_in_order),
+        cmocka_unit_test(a_burst_leaves_whole_and_in_order),
+        cmocka_unit_test(what_waits_is_sent_before_the_session_closes),
+        cmocka_unit_test(datagrams_that_cannot_ride_together_arrive),
+        cmocka_unit_test(a_train_is_taken_apart),
         cmocka_unit_test(the_largest_datagram_both_ways),
         cmocka_unit_test(a_name_is_not_an_address),
         cmocka_unit_test(closed_in_the_middle_of_a_batch),

@@ -4,6 +4,7 @@
 #ifndef TUN2SOCKS_PRIVATE_H
 #define TUN2SOCKS_PRIVATE_H
 
+#include <linux/virtio_net.h>
 #include <lwip/ip.h>
 #include <lwip/netif.h>
 #include <lwip/priv/tcp_priv.h>
@@ -15,6 +16,10 @@
 #include "tun2socks/frag.h"
 #include "tun2socks/packet.h"
 #include "tun2socks/tun2socks.h"
+
+#ifndef VIRTIO_NET_HDR_GSO_UDP_L4
+#define VIRTIO_NET_HDR_GSO_UDP_L4 5 /* Linux 6.2 */
+#endif
 
 #define VNET_HEADER 10
 #define RX_IP 16    /* the IP header stands here in a receive buffer, the virtio header before it */
@@ -41,6 +46,14 @@ struct bucket {
     uint64_t sec;
 };
 
+/* Datagrams of one size from one peer to one program that wait for the end of the turn (udp.c). */
+struct udp_train {
+    struct endpoint from, to;
+    uint32_t each, len, n; /* each 0: none is open */
+    uint8_t *mem;          /* pooled; while something rides */
+    struct job end;
+};
+
 struct tcp_flow;
 
 struct stack {
@@ -48,7 +61,7 @@ struct stack {
     struct flow_sink *sink;
     struct io tun;
     uint32_t mtu;
-    bool vnet, csum, tso;
+    bool vnet, csum, tso, uso;
     struct cidr own4, own6;
     uint32_t max_flows, n_flows, n_held;
     size_t budget, buffers;
@@ -69,6 +82,7 @@ struct stack {
 
     struct pool rx, chunks;
     struct frags frags;
+    struct udp_train train;
     struct bucket resets, errors;
     uint16_t ip_id;
     struct stack_stats stats;
@@ -93,6 +107,7 @@ uint16_t tcp_peer_mss(const struct tcp_flow *f); /* what the application's side 
 
 /* udp.c */
 void udp_packet(struct stack *st, const struct packet *p, uint16_t gso_size);
+void udp_train_end(struct stack *st); /* sends what waits; harmless when nothing does */
 
 /* icmp.c */
 void icmp_packet(struct stack *st, const struct packet *p);

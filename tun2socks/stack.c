@@ -13,7 +13,6 @@
  * Memory: one receive buffer per packet that lwIP keeps, from a pool; the others are reused at once.
  */
 #include <errno.h>
-#include <linux/virtio_net.h>
 #include <lwip/init.h>
 #include <lwip/nd6.h>
 #include <stdlib.h>
@@ -25,9 +24,6 @@
 #include "tun2socks/private.h"
 
 #define BATCH 64
-#ifndef VIRTIO_NET_HDR_GSO_UDP_L4
-#define VIRTIO_NET_HDR_GSO_UDP_L4 5 /* Linux 6.2 */
-#endif
 
 struct stack *the_stack;
 
@@ -289,6 +285,7 @@ int stack_new(const struct stack_opts *o, struct stack **out)
     st->vnet = o->vnet_hdr;
     st->csum = o->vnet_hdr && o->csum;
     st->tso = st->csum && o->tso;
+    st->uso = st->csum && o->uso;
     st->own4 = o->own4;
     st->own6 = o->own6;
     st->max_flows = o->max_flows;
@@ -317,6 +314,7 @@ void stack_free(struct stack *st)
         return;
     io_unwatch(&st->tun);
     tcp_glue_fini(st);
+    udp_train_end(st);
     timer_cancel(&st->tick);
     job_cancel(&st->flush);
     if (st->netif.state)

@@ -19,7 +19,6 @@
  * lwIP's callbacks only note what happened; owners are told by tcp_flush() after the batch, never from inside lwIP.
  */
 #include <errno.h>
-#include <linux/virtio_net.h>
 #include <stdlib.h>
 #include <string.h>
 

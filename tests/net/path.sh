@@ -64,6 +64,14 @@ for host in direct.test via-ss.test fd78::8; do
     in_app timeout 30 $PEER udp 6 "$host" 9000 || fail "udp6"
     ok
 done
+for host in direct.test via-ss.test via-socks.test 10.78.0.8; do
+    step "bursts come back whole: $host"
+    in_app timeout 30 $PEER udp-burst 4 "$host" 9000 || fail "burst"
+    ok
+done
+step "bursts come back whole, IPv6: fd78::3"
+in_app timeout 30 $PEER udp-burst 6 fd78::3 9000 || fail "burst"
+ok
 step "full cone: a third party's datagram arrives (DIRECT)"
 in_app timeout 10 $PEER cone 4 10.78.0.3 9000 || fail "cone"
 ok

@@ -218,6 +218,38 @@ def udp(fam, host, port):
                 raise AssertionError(f"{size} bytes never came back")
 
 
+def udp_burst(fam, host, port):
+    """Bursts, as QUIC sends them: of equal size with a shorter last one, of mixed sizes, and one system call's worth (UDP_SEGMENT). Every datagram comes back as it was."""
+    f, kind, _, _, at = address(fam, host, port, socket.SOCK_DGRAM)
+    shapes = {"equal": [1200] * 30 + [300], "mixed": [1200, 1200, 40, 1200, 1300, 1300, 7, 900] * 4, "segments": [1200] * 30 + [300]}
+    with socket.socket(f, kind) as s:
+        s.settimeout(1)
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        s.connect(at)
+        s.send(b"hello")
+        assert s.recv(100) == b"hello"
+        for shape, sizes in shapes.items():
+            for _ in range(4):  # datagrams may be lost
+                want = [struct.pack("!HI", i, size) + os.urandom(size) for i, size in enumerate(sizes)]
+                want = [d[:size] for d, size in zip(want, sizes)]
+                if shape == "segments":
+                    s.sendmsg([b"".join(want)], [(socket.IPPROTO_UDP, 103, struct.pack("H", sizes[0]))])
+                else:
+                    for d in want:
+                        s.send(d)
+                got = []
+                try:
+                    while len(got) < len(want):
+                        got.append(s.recv(65536))
+                except TimeoutError:
+                    pass
+                assert all(d in want for d in got), f"{shape}: a datagram was changed"
+                if got == want:
+                    break
+            else:
+                raise AssertionError(f"{shape}: {len(got)} of {len(want)} came back, or out of order")
+
+
 def cone(fam, host, port):
     f, kind, _, _, at = address(fam, host, port, socket.SOCK_DGRAM)
     with socket.socket(f, kind) as s:
@@ -269,7 +301,7 @@ def main():
     elif verb == "udp-refused":
         udp_refused(fam, host, port)
     else:
-        {"upload": upload, "download": download, "exchange": exchange, "slow": slow, "burst": burst, "udp": udp, "cone": cone}[verb](
+        {"upload": upload, "download": download, "exchange": exchange, "slow": slow, "burst": burst, "udp": udp, "udp-burst": udp_burst, "cone": cone}[verb](
             fam, host, port, *map(int, rest))
 
 

@@ -270,7 +270,7 @@ int main(int argc, char **argv)
     }
     o.state_dir = default_state_dir();
     for (size_t i = 0; i < N_VERBS; i++) {
-        if (strcmp(verbs[i].name, argv[1]))
+        if (strcmp(verbs[i].name, argv[1]) != 0)
             continue;
         o.verb = verbs[i].name;
         r = parse(&verbs[i], argc - 1, argv + 1, &o);

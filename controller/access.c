@@ -71,7 +71,7 @@ int access_check(const struct access_conf *c, const struct access_req *r, bool *
         return 401;
     if (r->origin && !listed && !presented)
         return 403;
-    if (!secret && r->has_body && (!r->content_type || strncasecmp(r->content_type, "application/json", 16)))
+    if (!secret && r->has_body && (!r->content_type || strncasecmp(r->content_type, "application/json", 16) != 0))
         return 403;
     return 0;
 }

@@ -13,7 +13,7 @@ static json_t *text(const char *s)
     json_t *j = json_string(s ? s : "");
     char safe[1024];
 
-    return j ? j : json_string(log_safe(s, strlen(s), safe, sizeof(safe)));
+    return j || !s ? j : json_string(log_safe(s, strlen(s), safe, sizeof(safe)));
 }
 
 json_t *json_proxy(struct outbound *o)

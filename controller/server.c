@@ -129,7 +129,7 @@ static int check(struct request *q)
         .token = token,
         .content_type = header(q, "Content-Type"),
         .websocket = is_websocket(q->conn),
-        .has_body = header(q, "Transfer-Encoding") || (length && strcmp(length, "0")),
+        .has_body = header(q, "Transfer-Encoding") || (length && strcmp(length, "0") != 0),
     };
     struct addr peer = peer_of(q);
     uint64_t now = loop_now(q->ctl->loop);
@@ -397,8 +397,7 @@ int ctl_open(struct engine *e, const char *state_dir, struct ctl **out)
     c->loop = eng_loop(e);
     stream_init(c);
     take_config(c);
-    if ((fd = open_unix(c)) < 0 || (r = listener_start(&c->unix_socket, c, fd, true)) < 0) {
-        r = fd < 0 ? fd : -ENOMEM;
+    if ((r = fd = open_unix(c)) < 0 || (r = listener_start(&c->unix_socket, c, fd, true)) < 0) {
         log_warn(LOG_API, "%s/shunt.sock: %s", state_dir, strerror(-r));
         ctl_close(c);
         return r;

@@ -115,7 +115,7 @@ unsigned eng_kill(struct engine *e, const uint8_t *uuid)
         struct flow *f = container_of(node, struct flow, node);
 
         uuid_of(e, f->id, id);
-        if (f->state == FLOW_CLOSING || (uuid && memcmp(uuid, id, 16)))
+        if (f->state == FLOW_CLOSING || (uuid && memcmp(uuid, id, 16) != 0))
             continue;
         f->kill(f, -ERR_CLOSED);
         n++;

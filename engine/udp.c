@@ -272,8 +272,7 @@ static void hold(struct udp_pair *p, const void *buf, size_t len)
 
     if (len > HELD_BYTES)
         return;
-    while (p->n_held && (p->n_held >= HELD_MAX || p->held_bytes + len > HELD_BYTES)) {
-        h = p->held;
+    while ((h = p->held) && (p->n_held >= HELD_MAX || p->held_bytes + len > HELD_BYTES)) {
         if (!(p->held = h->next))
             p->held_end = &p->held;
         p->n_held--;

@@ -248,7 +248,7 @@ static void keep(struct look *k, const struct nlmsghdr *h)
     if (!k->collect)
         return;
     copy = malloc(h->nlmsg_len);
-    more = realloc(k->ours, (k->n_ours + 1) * sizeof(*more));
+    more = realloc(k->ours, (k->n_ours + 1) * sizeof(struct nlmsghdr *));
     if (more)
         k->ours = more;
     if (!copy || !more) {

@@ -207,7 +207,7 @@ static const char *on_route(struct sup *s, const struct msg *m)
 
     if (*n == PLAT_MAX_ROUTES)
         return "too many routes";
-    if (!s->next.routes && !(s->next.routes = calloc(2 * PLAT_MAX_ROUTES, sizeof(struct cidr))))
+    if (!s->next.routes && !(s->next.routes = calloc((size_t)2 * PLAT_MAX_ROUTES, sizeof(struct cidr))))
         return "out of memory";
     s->next.routes[(m->route.exclude ? PLAT_MAX_ROUTES : 0) + (*n)++] = m->route.net;
     return NULL;

@@ -73,7 +73,7 @@ static int dns_socket(int family, int type, uint16_t port)
 /* All four on one port that was free for the first. -EADDRINUSE: try again. */
 static int dns_sockets_once(struct sys *y)
 {
-    struct sockaddr_in sa;
+    struct sockaddr_in sa = { 0 };
     socklen_t len = sizeof(sa);
     int r;
 

@@ -608,7 +608,7 @@ static void held_packet(struct tcp_flow *f, const struct packet *p)
         unmap(f);
         f->err = -ECONNRESET;
         note(f, STREAM_READABLE | STREAM_WRITABLE | STREAM_FAILED);
-    } else if ((flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && memcmp(f->syn + f->syn_l4 + 4, p->l4 + 4, 4)) {
+    } else if ((flags & (TCP_SYN | TCP_ACK)) == TCP_SYN && memcmp(f->syn + f->syn_l4 + 4, p->l4 + 4, 4) != 0) {
         keep_syn(f, p);
     }
 }

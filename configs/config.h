@@ -123,6 +123,9 @@ struct cfg_field {
 
 enum cfg_keys { CFG_KEYS_EXACT, CFG_KEYS_NOCASE, CFG_KEYS_PROXY /* nocase, '_' is '-' */ };
 
+/* The value under key: the exact spelling first, then as `keys` allows; NULL when there is none. */
+const struct cfg_node *cfg_find(const struct cfg_node *map, const char *key, enum cfg_keys keys);
+
 /* Fills *out (zeroed by the caller; defaults first) from a map by table. Unknown keys are ignored. `fatal`: a bad value is an error
  * (fixed-shape section); else a warning. A missing required key likewise. Returns the number of problems (0 = good).
  * path names the map in messages ("proxies[3]"). */

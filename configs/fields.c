@@ -214,7 +214,7 @@ static bool loosely_same(const char *key, const char *written, enum cfg_keys mod
     return !*key && !*written;
 }
 
-static const struct cfg_node *find(const struct cfg_node *map, const char *key, enum cfg_keys mode)
+const struct cfg_node *cfg_find(const struct cfg_node *map, const char *key, enum cfg_keys mode)
 {
     const struct cfg_node *n = cfg_get(map, key);
 
@@ -244,7 +244,7 @@ int cfg_read(struct cfg_doc *doc, const struct cfg_node *map, const struct cfg_f
     struct reading r = { doc, d, path, fatal, 0 };
 
     for (const struct cfg_field *f = fields; f->key; f++) {
-        const struct cfg_node *n = find(map, f->key, keys);
+        const struct cfg_node *n = cfg_find(map, f->key, keys);
 
         if (f->def)
             set_default(&r, f, out);

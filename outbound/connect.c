@@ -9,7 +9,7 @@
  * With four under way and more addresses left, the oldest gives way after 2 s, so one dead block of addresses does not hide a good one. After
  * 10 s, look-up included, it is over. When nothing answered, the reported error is the most telling one: "refused" says more than "no route".
  *
- * Without env->ipv6 no IPv6 packet is sent, not even to an address given as such.
+ * Without env->ipv6 no IPv6 packet is sent, not even to an address given as such; a node's ip-version leaves a family out, or says which is first.
  *
  * Nothing is allocated; every callback runs from the loop, and none after done or cancel.
  */
@@ -18,6 +18,7 @@
 #include <unistd.h>
 
 #include "core/sock.h"
+#include "outbound/options.h"
 #include "outbound/private.h"
 
 #define STAGGER_MS 250
@@ -169,9 +170,9 @@ static void on_timer(struct timer *timer)
 /* Takes the usable ones, families alternating. */
 static void take_addresses(struct tcp_connect *tc, const struct addr *a, int n)
 {
-    int v4 = 0, v6 = tc->env->ipv6 ? 0 : n;
+    int v4 = tc->family == OPT_V6 ? n : 0, v6 = !tc->env->ipv6 || tc->family == OPT_V4 ? n : 0;
 
-    for (bool turn6 = true; v4 < n || v6 < n; turn6 = !turn6) {
+    for (bool turn6 = tc->family != OPT_V4_FIRST; v4 < n || v6 < n; turn6 = !turn6) {
         while (v4 < n && a[v4].ver != 4)
             v4++;
         while (v6 < n && a[v6].ver != 6)

@@ -10,7 +10,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "outbound/options.h"
 #include "outbound/private.h"
+
+bool out_may_use(const struct outbound *o, const struct addr *ip)
+{
+    if (ip->ver == 6)
+        return o->env->ipv6 && o->family != OPT_V4;
+    return o->family != OPT_V6;
+}
 
 int out_dial(struct outbound *o, struct dial *d)
 {
@@ -18,7 +26,7 @@ int out_dial(struct outbound *o, struct dial *d)
 
     d->priv = NULL;
     o->n_dials++;
-    r = o->ops->dial ? o->ops->dial(o, d) : -ERR_UNSUPPORTED;
+    r = o->ops->dial && !o->why ? o->ops->dial(o, d) : -ERR_UNSUPPORTED;
     if (r < 0)
         o->n_failed++;
     return r;
@@ -41,7 +49,7 @@ void out_dial_done(struct outbound *o, struct dial *d, struct stream *s, int err
 
 int out_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out)
 {
-    if (!o->udp || !o->ops->open_pkt)
+    if (!o->udp || !o->ops->open_pkt || o->why)
         return -ERR_UNSUPPORTED;
     return o->ops->open_pkt(o, m, out);
 }
@@ -95,7 +103,7 @@ int link_dial(struct outbound *o, struct dial *d, const struct dest *to, enum lo
 
     if (!k)
         return -ENOMEM;
-    k->tc = (struct tcp_connect){ .env = o->env, .to = *to, .why = (uint8_t)why, .done = on_connected };
+    k->tc = (struct tcp_connect){ .env = o->env, .to = *to, .why = (uint8_t)why, .family = o->family, .done = on_connected };
     k->o = o;
     k->d = d;
     k->wrap = wrap;

@@ -36,6 +36,7 @@ struct direct_name {
 
 struct direct_udp {
     struct pktsess p;
+    const struct outbound *o;
     const struct out_env *env;
     struct pktsess *sock;
     struct list_head names;
@@ -45,7 +46,7 @@ struct direct_udp {
 
 static int send_addr(struct direct_udp *u, const struct endpoint *at, const void *buf, size_t len)
 {
-    if (at->ip.ver == 6 && !u->env->ipv6)
+    if (!out_may_use(u->o, &at->ip))
         return -ENETUNREACH;
     return pkt_send(u->sock, &(struct dest){ .at = *at }, buf, len);
 }
@@ -98,10 +99,10 @@ static void send_waiting(void *arg, const struct dest *to, const void *buf, size
     send_addr(n->udp, &(struct endpoint){ n->ip, to->at.port }, buf, len);
 }
 
-static const struct addr *usable(const struct out_env *env, const struct lookup *l)
+static const struct addr *usable(const struct outbound *o, const struct lookup *l)
 {
     for (int i = 0; i < l->n; i++)
-        if (l->addr[i].ver == 4 || env->ipv6)
+        if (out_may_use(o, &l->addr[i]))
             return &l->addr[i];
     return NULL;
 }
@@ -109,7 +110,7 @@ static const struct addr *usable(const struct out_env *env, const struct lookup 
 static void on_lookup(struct lookup *l, int err)
 {
     struct direct_name *n = container_of(l, struct direct_name, lookup);
-    const struct addr *ip = err ? NULL : usable(n->udp->env, l);
+    const struct addr *ip = err ? NULL : usable(n->udp->o, l);
 
     n->looking = false;
     if (ip) {
@@ -206,6 +207,7 @@ static int direct_open_pkt(struct outbound *o, const struct flow_meta *m, struct
         return -ENOMEM;
     }
     u->p.ops = &direct_pkt_ops;
+    u->o = o;
     u->env = o->env;
     u->reap.cb = direct_reap;
     list_init(&u->names);
@@ -227,7 +229,7 @@ static int direct_dial(struct outbound *o, struct dial *d)
     return link_dial(o, d, &to, LOOKUP_DIRECT, NULL);
 }
 
-static int direct_init(struct outbound *o, const char *path, struct diag *d)
+static int direct_init(struct outbound *o, const struct opt_src *s)
 {
     o->udp = true;
     return 0;

@@ -80,13 +80,13 @@ static void say_what_is_missing(struct group *g, const char *path, struct diag *
 
     out_quote(g->o.name, name);
     if (g->o.ops != group_select)
-        out_ignored(g->o.node, path, d, "group \"%s\": %s is not supported: it stays with its first member, or the one you choose", name,
+        diag_warn(d, g->o.node->line, g->o.node->column, path, "unsupported-key", "group \"%s\": %s is not supported: it stays with its first member, or the one you choose", name,
                     g->o.ops->type);
     if (g->use.n || g->include_all_providers)
-        out_ignored(g->o.node, path, d, "group \"%s\": members from proxy-providers are not supported: they are missing", name);
+        diag_warn(d, g->o.node->line, g->o.node->column, path, "unsupported-key", "group \"%s\": members from proxy-providers are not supported: they are missing", name);
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
         if (keys[i].on)
-            out_ignored(g->o.node, path, d, "group \"%s\": %s is not supported: no member is left out by it", name, keys[i].key);
+            diag_warn(d, g->o.node->line, g->o.node->column, path, "unsupported-key", "group \"%s\": %s is not supported: no member is left out by it", name, keys[i].key);
 }
 
 static void add_member(struct group *g, uint32_t i, const char *path, struct diag *d)
@@ -98,7 +98,7 @@ static void add_member(struct group *g, uint32_t i, const char *path, struct dia
     if (!o)
         diag_warn(d, g->names.at[i]->line, g->names.at[i]->column, path, "unknown-target", "group \"%s\": there is no \"%s\"; it is skipped",
                   out_quote(g->o.name, group), out_quote(g->names.v[i], name));
-    else if (!out_is_dead(s, o))
+    else if (o->id >= 0)
         g->own[g->n_own++] = o;
 }
 
@@ -264,6 +264,8 @@ int out_select(struct outbound *o, const char *member)
         return -EINVAL;
     for (uint32_t i = 0; (m = out_member(o, i)); i++)
         if (!strcmp(m->name, member)) {
+            if (m->why)
+                return -ERR_UNSUPPORTED;
             g->now = m;
             return 0;
         }
@@ -285,7 +287,7 @@ static struct outbound *stand_in(struct group *g)
     struct out_set *s = g->o.set;
     struct outbound *o = g->empty_fallback ? out_find(s, g->empty_fallback) : NULL;
 
-    if (o && !group_of(o) && !out_is_dead(s, o))
+    if (o && !group_of(o) && o->id >= 0)
         return o;
     return out_find(s, s->profile->tun.strict_route ? "REJECT" : "COMPATIBLE");
 }

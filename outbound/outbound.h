@@ -13,6 +13,8 @@
 #include "core/service.h"
 
 struct outbound;
+struct opt_part; /* outbound/options.h, for the types */
+struct opt_src;
 
 enum out_action { OUT_PROXY, OUT_DIRECT, OUT_REJECT, OUT_REJECT_DROP, OUT_GROUP };
 
@@ -28,10 +30,12 @@ struct outbound_ops {
     const char *api_type;           /* as the control API does: "Shadowsocks" */
     enum out_action action;
     const struct cfg_field *fields; /* NULL: no options */
+    const struct opt_part *parts;   /* what it has in common with other types (options.h); NULL: nothing */
     size_t size;                    /* of the struct that begins with struct outbound; fields are offsets in it */
-    int  (*init)(struct outbound *o, const char *path, struct diag *d); /* after the fields are read; 0, or -err with a warning in d */
-    void (*fini)(struct outbound *o);
-    int  (*dial)(struct outbound *o, struct dial *d);      /* 0: d->done comes later from the loop; or -err at once */
+    /* After fields and parts are read. 0; -EINVAL with an error in s->d: the entry is of no use; out_unsupported(): right, yet not for this build. */
+    int  (*init)(struct outbound *o, const struct opt_src *s);
+    void (*fini)(struct outbound *o);                      /* when init gave 0 */
+    int  (*dial)(struct outbound *o, struct dial *d);      /* 0: d->done comes later from the loop; or -err at once. NULL: this build cannot */
     void (*cancel)(struct outbound *o, struct dial *d);    /* harmless after done */
     int  (*open_pkt)(struct outbound *o, const struct flow_meta *m, struct pktsess **out); /* NULL: no UDP */
     struct outbound *(*pick)(struct outbound *o, const struct flow_meta *m);               /* groups only: one step */
@@ -42,8 +46,11 @@ struct outbound {
     const struct out_env *env;
     struct out_set *set;     /* whose references keep it alive */
     const char *name;        /* borrowed from the profile */
+    const char *why;         /* why it cannot be dialled (groups: no member can); NULL = it can. As long as the set */
     int32_t id;              /* position in its out_set */
     bool udp;                /* may carry UDP; groups: false when they say disable-udp */
+    bool ready;              /* init gave 0: fini is due */
+    uint8_t family;          /* enum opt_family: which addresses of its server (a direct: of the destination) are dialled */
     bool answered;           /* the protocol heard something true from the server, ever */
     bool hinted;             /* the log has said that it never did */
     const char *server;      /* proxies: name or address of the server, else NULL; borrowed from the profile */
@@ -56,20 +63,19 @@ struct outbound {
  * proxy and group, made when the profile has none). Refcounted through its members: lives until the last flow lets go. */
 struct out_set;
 
-/* Builds from a profile. Unsupported or bad entries are skipped with positioned warnings ("unsupported-proxy", "bad-value", "missing-key",
- * "duplicate-name", "cycle", "unknown-target"); they stay visible by out_set_unavailable(). An empty group uses DIRECT (COMPATIBLE). NULL only without memory.
- * p must live until the set is released (the set takes p over: profile_free() is called when the last reference goes). */
+/* Builds from a profile, with a positioned warning for everything that is not as it should be. A node that this build cannot dial ("unsupported-proxy")
+ * stays in its groups with the reason in `why`; an entry that makes no sense is left out of them. NULL only without memory. p must live until the set is
+ * released (the set takes p over: profile_free() is called when the last reference goes). */
 struct out_set *out_set_new(struct profile *p, const struct out_env *env, struct diag *d);
 /* Drops the owner's reference. */
 void out_set_put(struct out_set *s);
 
 struct outbound *out_find(struct out_set *s, const char *name); /* NULL if none; borrowed */
-/* ids 0 .. out_count()-1 can be used. Nodes that this build cannot dial are found by name too and have ids from out_count() on, so that a rule
- * naming one rejects its flows (dial: -ERR_UNSUPPORTED) instead of not existing; they are in no group. NULL past the end. */
+/* ids 0 .. out_count()-1: what there is, in the order of the profile, whether it can be dialled or not. Entries that make no sense are found by name
+ * too and have ids from out_count() on, so that a rule naming one rejects its flows (dial: -ERR_UNSUPPORTED) instead of not existing; they are in no
+ * group. NULL past the end. */
 struct outbound *out_at(struct out_set *s, int32_t id);
 int32_t out_count(struct out_set *s);
-/* Node that the profile names but this build cannot dial: name, type as written, reason. Index 0.. until false. */
-bool out_unavailable(struct out_set *s, uint32_t i, const char **name, const char **type, const char **why);
 
 struct outbound *out_get(struct outbound *o); /* takes a reference (on its set) */
 void out_put(struct outbound *o);
@@ -88,7 +94,7 @@ int  out_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess 
 void out_note_end(struct outbound *o, uint64_t up, uint64_t down);
 
 /* Groups: members in order (NULL past the end), the current choice, and choosing. out_select: 0, -ENOENT no such member, -EINVAL not
- * a select group. */
+ * a group that one chooses in, -ERR_UNSUPPORTED the member cannot be dialled (its `why`). */
 struct outbound *out_member(struct outbound *group, uint32_t i);
 struct outbound *out_now(struct outbound *group);
 int out_select(struct outbound *group, const char *member);
@@ -102,7 +108,7 @@ int out_select(struct outbound *group, const char *member);
 struct tcp_connect {
     const struct out_env *env;
     struct dest to; /* to.host is the caller's until done or cancel */
-    uint8_t why;
+    uint8_t why, family; /* enum lookup_for, enum opt_family */
     void (*done)(struct tcp_connect *tc, struct stream *s, int err);
     struct endpoint peer;
     /* private */

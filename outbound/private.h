@@ -2,8 +2,10 @@
  * private.h - what the files of outbound/ share
  *
  *   registry.c  the types a profile may name          set.c    building from a profile, finding, references
+ *   node.c      one entry to one node                 group.c  groups
+ *   options.c opt_*.c                                 what entries of many types say alike
  *   connect.c   names and addresses to one socket     dial.c   dialling, counters, the way over one TCP connection
- *   direct.c reject.c ss.c socks5.c group.c           one type each
+ *   direct.c reject.c ss.c socks5.c ...               one type each; known*.c: types that are only read
  *   atyp.c pktq.c                                     small helpers
  */
 #ifndef OUTBOUND_PRIVATE_H
@@ -15,9 +17,13 @@
 
 /* ---- types ---- */
 
-extern const struct outbound_ops direct_ops, compatible_ops, reject_ops, reject_drop_ops, pass_ops, ss_ops, socks5_ops;
+extern const struct outbound_ops direct_ops, compatible_ops, reject_ops, reject_drop_ops, pass_ops;
+extern const struct outbound_ops ss_ops, socks5_ops, http_ops, vmess_ops, vless_ops, trojan_ops, anytls_ops;
+extern const struct outbound_ops ssr_ops, snell_ops, ssh_ops, mieru_ops, sudoku_ops, trusttunnel_ops, gost_relay_ops, dns_ops, rematch_ops;
+extern const struct outbound_ops hysteria_ops, hysteria2_ops, tuic_ops, shadowquic_ops, masque_ops;
+extern const struct outbound_ops wireguard_ops, openvpn_ops, tailscale_ops, zerotier_ops;
 
-/* The type a profile names (letter case ignored), or NULL. Types that this build knows but cannot dial have an init that says so. */
+/* The type a profile names (letter case ignored), or NULL. */
 const struct outbound_ops *registry_find(const char *type);
 
 /* The fields that every type with a server begins with. */
@@ -25,10 +31,8 @@ const struct outbound_ops *registry_find(const char *type);
     { "server", CFG_HOST, offsetof(struct outbound, server), CFG_REQUIRED, .help = "name or address" }, \
     { "port", CFG_PORT, offsetof(struct outbound, port), CFG_REQUIRED }
 
-/* An option of a node that makes this build unable to dial it: warns "unsupported-proxy" at the node and returns -ERR_UNSUPPORTED. */
-int out_unsupported(const struct outbound *o, const char *path, struct diag *d, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
-/* An option that is not obeyed, while the node works: warns "unsupported-key". */
-void out_ignored(const struct cfg_node *at, const char *path, struct diag *d, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+/* Says why this build cannot dial a node, and returns -ERR_UNSUPPORTED: for init. */
+int out_unsupported(struct outbound *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 /* A name for people: control bytes escaped, cut to fit. Returns buf. */
 #define OUT_NAME_MAX 128
 const char *out_quote(const char *name, char buf[OUT_NAME_MAX]);
@@ -40,12 +44,6 @@ struct named {
     struct outbound *o;
 };
 
-struct dead { /* named by the profile, cannot be dialled */
-    struct outbound o;
-    struct outbound_ops ops;
-    const char *why;
-};
-
 struct out_set {
     uint32_t refs;
     struct profile *profile; /* owns */
@@ -53,18 +51,17 @@ struct out_set {
     struct arena arena;      /* all outbounds and names */
     struct map names;        /* struct named */
     struct outbound **live;  /* by id */
-    struct dead **dead;      /* by id - n_live */
-    int32_t n_live, n_dead;
+    struct outbound **broken; /* by id - n_live: entries that make no sense */
+    int32_t n_live, n_broken;
     struct outbound **sorted; /* the profile's own nodes by name, for include-all; made at first need */
     uint32_t n_sorted;
 };
 
 /* A zeroed outbound of a type in the set's arena; not yet in the set. NULL without memory. */
 struct outbound *set_make(struct out_set *s, const struct outbound_ops *ops, const char *name, const struct cfg_node *node);
-static inline bool out_is_dead(const struct out_set *s, const struct outbound *o)
-{
-    return o->id >= s->n_live || o->id < 0;
-}
+/* Reads the entry o->node into o. 0: a node, maybe one that cannot be dialled (o->why); -EINVAL: of no use (o->why too); -ENOMEM. Everything is said
+ * in d, with the node's name. path: "proxies[3]". */
+int node_read(struct outbound *o, const char *path, struct diag *d);
 
 /* ---- groups (group.c) ---- */
 
@@ -95,6 +92,9 @@ int group_cut_cycles(struct group *const *groups, uint32_t n, struct diag *d);
 int group_settle(struct group *g, struct diag *d);
 
 /* ---- dialling ---- */
+
+/* May datagrams go to this address? (ipv6 of the profile, ip-version of the node) */
+bool out_may_use(const struct outbound *o, const struct addr *ip);
 
 /* Ends a dial: counts it and calls d->done. From the loop only. */
 void out_dial_done(struct outbound *o, struct dial *d, struct stream *s, int err);

@@ -6,7 +6,7 @@
  */
 #include "outbound/private.h"
 
-static int reject_init(struct outbound *o, const char *path, struct diag *d)
+static int reject_init(struct outbound *o, const struct opt_src *s)
 {
     o->udp = true;
     return 0;

@@ -12,9 +12,9 @@
 
 static int try_address(struct server_udp *u, const struct addr *ip)
 {
-    if (ip->ver == 6 && !u->env->ipv6)
+    if (!out_may_use(u->o, ip))
         return -ENETUNREACH;
-    return sock_udp_connected(u->env->loop, &(struct endpoint){ *ip, u->port }, &u->sock);
+    return sock_udp_connected(u->o->env->loop, &(struct endpoint){ *ip, u->port }, &u->sock);
 }
 
 static void conclude(struct server_udp *u, int err)
@@ -43,11 +43,12 @@ static void on_lookup(struct lookup *l, int err)
     conclude(u, r);
 }
 
-int server_udp_start(struct server_udp *u, const struct out_env *env, const struct dest *server)
+int server_udp_start(struct server_udp *u, const struct outbound *o, const struct dest *server)
 {
+    const struct out_env *env = o->env;
     int r;
 
-    u->env = env;
+    u->o = o;
     u->port = server->at.port;
     u->ip = server->at.ip;
     u->job.cb = on_address;
@@ -65,7 +66,7 @@ int server_udp_start(struct server_udp *u, const struct out_env *env, const stru
 void server_udp_stop(struct server_udp *u)
 {
     if (u->looking)
-        u->env->resolver->cancel(u->env->resolver, &u->lookup);
+        u->o->env->resolver->cancel(u->o->env->resolver, &u->lookup);
     u->looking = false;
     job_cancel(&u->job);
     pktq_fini(&u->waiting);

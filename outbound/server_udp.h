@@ -9,7 +9,7 @@
 
 /* Embedded in a protocol's session. Zeroed, then started. */
 struct server_udp {
-    const struct out_env *env;
+    const struct outbound *o; /* whose server it is */
     uint16_t port;
     struct pktsess *sock; /* NULL until the address is known */
     struct pktq waiting;
@@ -22,7 +22,7 @@ struct server_udp {
 };
 
 /* Resolves (why: LOOKUP_SERVER) and connects; ready() or dead() come later from the loop. host is the caller's as long as it lasts. 0 or -err. */
-int server_udp_start(struct server_udp *u, const struct out_env *env, const struct dest *server);
+int server_udp_start(struct server_udp *u, const struct outbound *o, const struct dest *server);
 void server_udp_stop(struct server_udp *u);
 
 #endif

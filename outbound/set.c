@@ -11,7 +11,6 @@
  * Memory: outbounds, names and members live in one arena, options in the profile's; both die with the last reference.
  */
 #include <errno.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,37 +27,6 @@ static const struct {
     { "PASS", &pass_ops },     { "COMPATIBLE", &compatible_ops },
 };
 #define N_BUILTINS (sizeof(builtins) / sizeof(builtins[0]))
-
-/* ---- words for people ---- */
-
-const char *out_quote(const char *name, char buf[OUT_NAME_MAX])
-{
-    return log_safe(name, strlen(name), buf, OUT_NAME_MAX);
-}
-
-int out_unsupported(const struct outbound *o, const char *path, struct diag *d, const char *fmt, ...)
-{
-    char why[256], name[OUT_NAME_MAX];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(why, sizeof(why), fmt, ap);
-    va_end(ap);
-    diag_warn(d, o->node->line, o->node->column, path, "unsupported-proxy", "proxy \"%s\" (%s) cannot be dialled: %s",
-              out_quote(o->name, name), o->ops->type, why);
-    return -ERR_UNSUPPORTED;
-}
-
-void out_ignored(const struct cfg_node *at, const char *path, struct diag *d, const char *fmt, ...)
-{
-    char text[512];
-    va_list ap;
-
-    va_start(ap, fmt);
-    vsnprintf(text, sizeof(text), fmt, ap);
-    va_end(ap);
-    diag_warn(d, at->line, at->column, path, "unsupported-key", "%s", text);
-}
 
 /* ---- names ---- */
 
@@ -106,117 +74,49 @@ static int add_live(struct out_set *s, struct outbound *o)
     return claim_name(s, o);
 }
 
-/* ---- what cannot be dialled ---- */
-
-static int dead_dial(struct outbound *o, struct dial *d)
-{
-    return -ERR_UNSUPPORTED;
-}
-
-static int dead_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out)
-{
-    return -ERR_UNSUPPORTED;
-}
-
-/* The last message since there were n, which says why. */
-static const char *last_message(struct out_set *s, const struct diag *d, size_t n)
-{
-    const char *text = d->n > n ? d->items[d->n - 1].message : NULL;
-
-    text = text ? arena_strdup(&s->arena, text, strlen(text)) : NULL;
-    return text ? text : "its entry in the profile cannot be used";
-}
-
-static int add_dead(struct out_set *s, const struct cfg_entry *e, const struct outbound_ops *ops, const char *why)
-{
-    struct dead *x = arena_alloc(&s->arena, sizeof(*x));
-
-    if (!x)
-        return -ENOMEM;
-    x->ops = (struct outbound_ops){ .type = e->type, .api_type = ops ? ops->api_type : e->type, .action = OUT_PROXY,
-                                    .dial = dead_dial, .open_pkt = dead_open_pkt };
-    x->o = (struct outbound){ .ops = &x->ops, .env = s->env, .set = s, .name = e->name, .node = e->node, .id = -1 };
-    x->o.udp = true; /* its datagrams are rejected like its connections, not handed to the next rule */
-    x->why = why;
-    s->dead[s->n_dead++] = x;
-    return claim_name(s, &x->o);
-}
-
 /* ---- proxies ---- */
 
-/* What any node may say and this build does not do. */
-struct common {
-    const char *dialer_proxy, *interface_name, *routing_mark, *ip_version;
-    const struct cfg_node *smux;
-};
+static const struct outbound_ops unknown_ops = { .type = "unknown", .api_type = "Unknown", .action = OUT_PROXY, .size = sizeof(struct outbound) };
 
-static const struct cfg_field common_fields[] = {
-    { "dialer-proxy", CFG_STR, offsetof(struct common, dialer_proxy) },
-    { "interface-name", CFG_STR, offsetof(struct common, interface_name) },
-    { "routing-mark", CFG_STR, offsetof(struct common, routing_mark) },
-    { "ip-version", CFG_STR, offsetof(struct common, ip_version) },
-    { "smux", CFG_SUB, offsetof(struct common, smux) },
-    { 0 },
-};
-
-static bool is_on(const struct cfg_node *map, const char *key)
+/* An entry that makes no sense: a rule that names it rejects its flows. */
+static int add_broken(struct out_set *s, struct outbound *o)
 {
-    const struct cfg_node *n = map ? cfg_get(map, key) : NULL;
-
-    return n && n->kind == CFG_SCALAR && (!strcasecmp(n->text, "true") || !strcmp(n->text, "1"));
+    o->udp = true; /* its datagrams are rejected like its connections, not handed to the next rule */
+    s->broken[s->n_broken++] = o;
+    return claim_name(s, o);
 }
 
-static int check_common(struct outbound *o, const char *path, struct diag *d)
+static int add_unknown(struct out_set *s, const struct cfg_entry *e, const char *path, struct diag *d)
 {
-    struct profile *p = o->set->profile;
-    struct common c = { 0 };
-    char name[OUT_NAME_MAX];
+    struct outbound *o = set_make(s, &unknown_ops, e->name, e->node);
+    char name[OUT_NAME_MAX], type[OUT_NAME_MAX];
+    const struct cfg_node *at = cfg_find(e->node, "type", CFG_KEYS_PROXY);
 
-    if (cfg_read(p->doc, o->node, common_fields, CFG_KEYS_PROXY, &c, false, path, d))
-        return -EINVAL;
-    if (c.dialer_proxy && *c.dialer_proxy)
-        return out_unsupported(o, path, d, "dialer-proxy is not supported");
-    out_quote(o->name, name);
-    if (c.interface_name && *c.interface_name)
-        out_ignored(o->node, path, d, "proxy \"%s\": interface-name is not supported: the routes decide", name);
-    if (c.routing_mark && strcmp(c.routing_mark, "0") != 0)
-        out_ignored(o->node, path, d, "proxy \"%s\": routing-mark is not supported", name);
-    if (c.ip_version && *c.ip_version && strcasecmp(c.ip_version, "dual") != 0)
-        out_ignored(o->node, path, d, "proxy \"%s\": ip-version is not supported: both families are tried", name);
-    if (is_on(c.smux, "enabled"))
-        out_ignored(o->node, path, d, "proxy \"%s\": smux is not supported: every flow has a connection of its own", name);
-    return 0;
-}
-
-static bool usable(struct outbound *o, const char *path, struct diag *d)
-{
-    const struct outbound_ops *ops = o->ops;
-
-    if (ops->fields && cfg_read(o->set->profile->doc, o->node, ops->fields, CFG_KEYS_PROXY, o, false, path, d))
-        return false;
-    return (!ops->init || ops->init(o, path, d) == 0) && check_common(o, path, d) == 0;
+    if (!o)
+        return -ENOMEM;
+    o->why = "its type is unknown";
+    diag_warn(d, at ? at->line : e->node->line, at ? at->column : e->node->column, path, "unknown-type",
+              "proxy \"%s\": unknown type \"%s\"; the entry is skipped", out_quote(e->name, name), out_quote(e->type, type));
+    return add_broken(s, o);
 }
 
 static int add_proxy(struct out_set *s, const struct cfg_entry *e, struct diag *d)
 {
     const struct outbound_ops *ops = registry_find(e->type);
-    char path[32], name[OUT_NAME_MAX], type[OUT_NAME_MAX];
-    size_t before = d->n;
     struct outbound *o;
+    char path[32];
+    int r;
 
     snprintf(path, sizeof(path), "proxies[%u]", e->index);
     if (out_find(s, e->name))
         return 0; /* the loader has said so */
-    if (!ops) {
-        diag_warn(d, e->node->line, e->node->column, path, "unknown-type", "proxy \"%s\": unknown type \"%s\"; the entry is skipped",
-                  out_quote(e->name, name), out_quote(e->type, type));
-        return add_dead(s, e, NULL, last_message(s, d, before));
-    }
+    if (!ops)
+        return add_unknown(s, e, path, d);
     if (!(o = set_make(s, ops, e->name, e->node)))
         return -ENOMEM;
-    if (!usable(o, path, d))
-        return add_dead(s, e, ops, last_message(s, d, before));
-    return add_live(s, o);
+    if ((r = node_read(o, path, d)) == -ENOMEM)
+        return r;
+    return r < 0 ? add_broken(s, o) : add_live(s, o);
 }
 
 /* ---- groups ---- */
@@ -291,7 +191,7 @@ static int add_builtins(struct out_set *s, struct diag *d)
 
         if (!o)
             return -ENOMEM;
-        o->ops->init(o, "", d);
+        o->ops->init(o, NULL);
         r = add_live(s, o);
     }
     return r;
@@ -306,9 +206,9 @@ static int build(struct out_set *s, struct diag *d)
     if (map_init(&s->names, N_BUILTINS + p->n_proxies + p->n_groups + 1) < 0)
         return -ENOMEM;
     s->live = arena_alloc(&s->arena, (N_BUILTINS + p->n_proxies + p->n_groups + 1) * sizeof(*s->live));
-    s->dead = arena_alloc(&s->arena, (p->n_proxies + 1) * sizeof(*s->dead));
+    s->broken = arena_alloc(&s->arena, (p->n_proxies + 1) * sizeof(*s->broken));
     groups = arena_alloc(&s->arena, (p->n_groups + 1) * sizeof(*groups));
-    if (!s->live || !s->dead || !groups)
+    if (!s->live || !s->broken || !groups)
         return -ENOMEM;
     if ((r = add_builtins(s, d)) < 0)
         return r;
@@ -317,15 +217,15 @@ static int build(struct out_set *s, struct diag *d)
             return r;
     if ((r = build_groups(s, groups, d)) < 0 || (r = add_global(s, d)) < 0)
         return r;
-    for (int32_t i = 0; i < s->n_dead; i++)
-        s->dead[i]->o.id = s->n_live + i;
+    for (int32_t i = 0; i < s->n_broken; i++)
+        s->broken[i]->id = s->n_live + i;
     return 0;
 }
 
 static void set_free(struct out_set *s)
 {
     for (int32_t i = 0; i < s->n_live; i++)
-        if (s->live[i]->ops->fini)
+        if (s->live[i]->ready && s->live[i]->ops->fini)
             s->live[i]->ops->fini(s->live[i]);
     map_fini(&s->names);
     arena_fini(&s->arena);
@@ -375,22 +275,12 @@ struct outbound *out_at(struct out_set *s, int32_t id)
 {
     if (id >= 0 && id < s->n_live)
         return s->live[id];
-    if (id >= s->n_live && id - s->n_live < s->n_dead)
-        return &s->dead[id - s->n_live]->o;
+    if (id >= s->n_live && id - s->n_live < s->n_broken)
+        return s->broken[id - s->n_live];
     return NULL;
 }
 
 int32_t out_count(struct out_set *s)
 {
     return s->n_live;
-}
-
-bool out_unavailable(struct out_set *s, uint32_t i, const char **name, const char **type, const char **why)
-{
-    if (i >= (uint32_t)s->n_dead)
-        return false;
-    *name = s->dead[i]->o.name;
-    *type = s->dead[i]->ops.type;
-    *why = s->dead[i]->why;
-    return true;
 }

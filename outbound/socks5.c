@@ -20,6 +20,7 @@
 #include <string.h>
 
 #include "core/pool.h"
+#include "outbound/options.h"
 #include "outbound/private.h"
 #include "outbound/server_udp.h"
 
@@ -28,35 +29,36 @@
 
 struct socks5 {
     struct outbound o;
+    struct opt_tls tls;
     const char *user, *password;
-    bool tls;
 };
 
 static const struct cfg_field socks5_fields[] = {
     OUT_SERVER_FIELDS,
     { "username", CFG_STR, offsetof(struct socks5, user) },
     { "password", CFG_SECRET, offsetof(struct socks5, password) },
-    { "tls", CFG_BOOL, offsetof(struct socks5, tls), .def = "false" },
-    { "udp", CFG_BOOL, offsetof(struct outbound, udp), .def = "false" },
+    { "udp", CFG_BOOL, offsetof(struct outbound, udp) },
     { 0 },
 };
+
+static const struct opt_part socks5_parts[] = { { offsetof(struct socks5, tls), opt_tls_sni }, { 0 } };
 
 static bool has_user(const struct socks5 *n)
 {
     return n->user && *n->user;
 }
 
-static int socks5_init(struct outbound *o, const char *path, struct diag *d)
+static int socks5_init(struct outbound *o, const struct opt_src *s)
 {
     struct socks5 *n = container_of(o, struct socks5, o);
 
-    if (n->tls)
-        return out_unsupported(o, path, d, "tls is not supported");
     if (!n->password)
         n->password = "";
-    if ((n->user && strlen(n->user) > 255) || strlen(n->password) > 255)
-        return out_unsupported(o, path, d, "username and password have at most 255 bytes each");
-    return 0;
+    if (n->user && strlen(n->user) > 255)
+        return opt_bad(s, "username", "username: it has at most 255 bytes");
+    if (strlen(n->password) > 255)
+        return opt_bad(s, "password", "password: it has at most 255 bytes");
+    return n->tls.on ? out_unsupported(o, "tls is not supported") : 0;
 }
 
 /* ---- what the server says ---- */
@@ -330,7 +332,7 @@ static int shake_start(struct shake *h)
     if (!atyp_put(h->out, &h->to))
         return -ERR_NAME;
     h->limit.cb = on_limit;
-    h->tc = (struct tcp_connect){ .env = o->env, .to = out_server(o), .why = LOOKUP_SERVER, .done = on_connected };
+    h->tc = (struct tcp_connect){ .env = o->env, .to = out_server(o), .why = LOOKUP_SERVER, .family = o->family, .done = on_connected };
     return tcp_connect_start(&h->tc);
 }
 
@@ -526,7 +528,7 @@ static void on_associated(struct shake *h, int err)
     if (!err)
         err = find_relay(u, &relay);
     if (!err)
-        err = server_udp_start(&u->relay, h->node->o.env, &relay);
+        err = server_udp_start(&u->relay, &h->node->o, &relay);
     if (err) {
         end_session(u, err);
         return;
@@ -584,6 +586,6 @@ static int socks5_open_pkt(struct outbound *o, const struct flow_meta *m, struct
 }
 
 const struct outbound_ops socks5_ops = {
-    .type = "socks5", .api_type = "Socks5", .action = OUT_PROXY, .fields = socks5_fields, .size = sizeof(struct socks5),
+    .type = "socks5", .api_type = "Socks5", .action = OUT_PROXY, .fields = socks5_fields, .parts = socks5_parts, .size = sizeof(struct socks5),
     .init = socks5_init, .dial = socks5_dial, .cancel = socks5_cancel, .open_pkt = socks5_open_pkt,
 };

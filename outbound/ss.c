@@ -18,15 +18,19 @@
 #include <string.h>
 #include <strings.h>
 
+#include "core/base64.h"
 #include "core/hash.h"
 #include "core/pool.h"
+#include "outbound/options.h"
 #include "outbound/private.h"
 #include "outbound/server_udp.h"
 
 struct ss {
     struct outbound o;
-    const char *method, *password, *plugin;
+    const char *method, *password;
+    struct opt_plugin plugin;
     bool udp_over_tcp;
+    int64_t udp_over_tcp_version; /* 1 or 2 */
     struct ss_key key;
     uint64_t n_bad; /* datagrams that did not open */
 };
@@ -35,88 +39,124 @@ static const struct cfg_field ss_fields[] = {
     OUT_SERVER_FIELDS,
     { "cipher", CFG_STR, offsetof(struct ss, method), CFG_REQUIRED },
     { "password", CFG_SECRET, offsetof(struct ss, password), CFG_REQUIRED },
-    { "udp", CFG_BOOL, offsetof(struct outbound, udp), .def = "false" },
-    { "plugin", CFG_STR, offsetof(struct ss, plugin) },
-    { "udp-over-tcp", CFG_BOOL, offsetof(struct ss, udp_over_tcp), .def = "false" },
+    { "udp", CFG_BOOL, offsetof(struct outbound, udp) },
+    { "udp-over-tcp", CFG_BOOL, offsetof(struct ss, udp_over_tcp) },
+    { "udp-over-tcp-version", CFG_INT, offsetof(struct ss, udp_over_tcp_version), .min = 0, .max = 2 },
     { 0 },
 };
 
+static const struct opt_part ss_parts[] = { { offsetof(struct ss, plugin), opt_plugin }, { 0 } };
+
 /* ---- methods that are known but not ours ---- */
 
-struct other_method {
-    const char *name, *why; /* a final '*' stands for any ending */
+static const char stream[] = "stream ciphers authenticate nothing: refused", plain[] = "it does not encrypt: refused", rare[] = "not supported";
+
+static const struct other_method {
+    const char *name, *why;
+} others[] = {
+    { "none", plain },
+    { "dummy", plain },
+    { "plain", plain },
+    { "aes-128-ctr", stream },
+    { "aes-192-ctr", stream },
+    { "aes-256-ctr", stream },
+    { "aes-128-cfb", stream },
+    { "aes-192-cfb", stream },
+    { "aes-256-cfb", stream },
+    { "aes-128-cfb8", stream },
+    { "aes-192-cfb8", stream },
+    { "aes-256-cfb8", stream },
+    { "rc4", stream },
+    { "rc4-md5", stream },
+    { "chacha20", stream },
+    { "chacha20-ietf", stream },
+    { "xchacha20", stream },
+    { "salsa20", stream },
+    { "xchacha20-ietf-poly1305", rare },
+    { "chacha8-ietf-poly1305", rare },
+    { "xchacha8-ietf-poly1305", rare },
+    { "aes-128-ccm", rare },
+    { "aes-192-ccm", rare },
+    { "aes-256-ccm", rare },
+    { "aes-128-gcm-siv", rare },
+    { "aes-256-gcm-siv", rare },
+    { "lea-128-gcm", rare },
+    { "lea-192-gcm", rare },
+    { "lea-256-gcm", rare },
+    { "rabbit128-poly1305", rare },
+    { "aegis-128l", rare },
+    { "aegis-256", rare },
+    { "aez-384", rare },
+    { "deoxys-ii-256-128", rare },
+    { "ascon-128", rare },
+    { "ascon-128a", rare },
+    { "ascon128", rare },
+    { "ascon128a", rare },
 };
 
-static const struct other_method others[] = {
-    { "2022-*", "the 2022 edition is not supported" },
-    { "xchacha20-ietf-poly1305", "not supported" },
-    { "none", "it does not encrypt: refused" },
-    { "dummy", "it does not encrypt: refused" },
-    { "plain", "it does not encrypt: refused" },
-    { "aes-128-ctr", "stream ciphers authenticate nothing: refused" },
-    { "aes-192-ctr", "stream ciphers authenticate nothing: refused" },
-    { "aes-256-ctr", "stream ciphers authenticate nothing: refused" },
-    { "aes-128-cfb*", "stream ciphers authenticate nothing: refused" },
-    { "aes-192-cfb*", "stream ciphers authenticate nothing: refused" },
-    { "aes-256-cfb*", "stream ciphers authenticate nothing: refused" },
-    { "rc4*", "stream ciphers authenticate nothing: refused" },
-    { "chacha20", "stream ciphers authenticate nothing: refused" },
-    { "chacha20-ietf", "stream ciphers authenticate nothing: refused" },
-    { "xchacha20", "stream ciphers authenticate nothing: refused" },
-    { "salsa20", "stream ciphers authenticate nothing: refused" },
-    { "aes-128-ccm", "not supported" },
-    { "aes-192-ccm", "not supported" },
-    { "aes-256-ccm", "not supported" },
-    { "*-gcm-siv", "not supported" },
-    { "chacha8-ietf-poly1305", "not supported" },
-    { "xchacha8-ietf-poly1305", "not supported" },
-    { "aegis-*", "not supported" },
-    { "lea-*", "not supported" },
-    { "rabbit128-poly1305", "not supported" },
-    { "aez-*", "not supported" },
-    { "deoxys-*", "not supported" },
+/* The 2022 edition (SIP022): the password is a key in base64, or several joined by ':' (all but the last are for relays on the way). */
+static const struct method_2022 {
+    const char *name;
+    uint8_t key_len;
+    bool many; /* several keys are possible */
+} methods_2022[] = {
+    { "2022-blake3-aes-128-gcm", 16, true },        { "2022-blake3-aes-256-gcm", 32, true }, { "2022-blake3-chacha20-poly1305", 32, false },
+    { "2022-blake3-chacha8-poly1305", 32, false }, { "2022-blake3-aes-128-ccm", 16, true }, { "2022-blake3-aes-256-ccm", 32, true },
 };
 
-static bool fits(const char *pattern, const char *name)
+static bool good_keys(const char *password, const struct method_2022 *m)
 {
-    size_t len = strlen(pattern), n = strlen(name);
+    uint8_t key[SS_KEY_MAX];
+    unsigned n = 0;
+    bool good = true;
 
-    if (pattern[0] == '*')
-        return n >= len - 1 && !strcasecmp(name + n - (len - 1), pattern + 1);
-    if (pattern[len - 1] == '*')
-        return !strncasecmp(name, pattern, len - 1);
-    return !strcasecmp(name, pattern);
+    for (const char *at = password; good; at++) {
+        size_t len = strcspn(at, ":");
+
+        good = base64_decode(at, len, key, sizeof(key)) == m->key_len && (n++ == 0 || m->many);
+        at += len;
+        if (!*at)
+            break;
+    }
+    OPENSSL_cleanse(key, sizeof(key));
+    return good;
 }
 
-static int bad_method(struct ss *s, const char *path, struct diag *d)
+static int bad_method(struct ss *n, const struct opt_src *s)
 {
-    const char *why = NULL;
-    char name[OUT_NAME_MAX], method[OUT_NAME_MAX];
+    char method[OPT_TEXT_MAX];
 
-    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]) && !why; i++)
-        if (fits(others[i].name, s->method))
-            why = others[i].why;
-    if (why)
-        return out_unsupported(&s->o, path, d, "cipher %s: %s", out_quote(s->method, method), why);
-    diag_warn(d, s->o.node->line, s->o.node->column, path, "bad-value",
-              "proxy \"%s\": unknown cipher \"%s\"; this build has aes-128-gcm, aes-192-gcm, aes-256-gcm, chacha20-ietf-poly1305",
-              out_quote(s->o.name, name), out_quote(s->method, method));
-    return -EINVAL;
+    opt_quote(n->method, method);
+    for (size_t i = 0; i < sizeof(methods_2022) / sizeof(methods_2022[0]); i++) {
+        const struct method_2022 *m = &methods_2022[i];
+
+        if (strcasecmp(m->name, n->method) != 0)
+            continue;
+        if (!good_keys(n->password, m))
+            return opt_bad(s, "password", "password: %s wants %s of %u bytes in base64", m->name, m->many ? "a key (or several, joined by ':')" : "a key",
+                           m->key_len);
+        return out_unsupported(&n->o, "cipher %s: the 2022 edition is not supported", method);
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        if (!strcasecmp(others[i].name, n->method))
+            return out_unsupported(&n->o, "cipher %s: %s", method, others[i].why);
+    return opt_bad(s, "cipher", "unknown cipher \"%s\"; this build has aes-128-gcm, aes-192-gcm, aes-256-gcm, chacha20-ietf-poly1305", method);
 }
 
-static int ss_init(struct outbound *o, const char *path, struct diag *d)
+static int ss_init(struct outbound *o, const struct opt_src *s)
 {
-    struct ss *s = container_of(o, struct ss, o);
-    struct ss_cipher *cipher;
-    char text[OUT_NAME_MAX];
+    struct ss *n = container_of(o, struct ss, o);
+    struct ss_cipher *cipher = ss_cipher_find(n->method);
 
-    if (s->plugin && *s->plugin)
-        return out_unsupported(o, path, d, "plugin %s is not supported", out_quote(s->plugin, text));
-    if (!(cipher = ss_cipher_find(s->method)))
-        return bad_method(s, path, d);
-    if (s->udp_over_tcp)
-        out_ignored(o->node, path, d, "proxy \"%s\": udp-over-tcp is not supported: UDP goes as UDP", out_quote(o->name, text));
-    return ss_key_init(&s->key, cipher, s->password);
+    if (!cipher)
+        return bad_method(n, s);
+    if (n->plugin.kind)
+        return out_unsupported(o, "plugin %s is not supported", opt_plugin_names[n->plugin.kind]);
+    if (!n->udp_over_tcp_version)
+        n->udp_over_tcp_version = 1;
+    if (n->udp_over_tcp)
+        opt_warn(s, "udp-over-tcp", "unsupported-key", "udp-over-tcp is not supported: UDP goes as UDP");
+    return ss_key_init(&n->key, cipher, n->password) < 0 ? out_unsupported(o, "the library has no MD5") : 0;
 }
 
 static void ss_fini(struct outbound *o)
@@ -263,7 +303,7 @@ static int ss_open_pkt(struct outbound *o, const struct flow_meta *m, struct pkt
     u->reap.cb = ss_udp_reap;
     u->server.ready = on_server_ready;
     u->server.dead = on_server_dead;
-    if ((r = server_udp_start(&u->server, o->env, &server)) < 0) {
+    if ((r = server_udp_start(&u->server, o, &server)) < 0) {
         free(u);
         return r;
     }
@@ -272,6 +312,6 @@ static int ss_open_pkt(struct outbound *o, const struct flow_meta *m, struct pkt
 }
 
 const struct outbound_ops ss_ops = {
-    .type = "ss", .api_type = "Shadowsocks", .action = OUT_PROXY, .fields = ss_fields, .size = sizeof(struct ss),
+    .type = "ss", .api_type = "Shadowsocks", .action = OUT_PROXY, .fields = ss_fields, .parts = ss_parts, .size = sizeof(struct ss),
     .init = ss_init, .fini = ss_fini, .dial = ss_dial, .cancel = link_cancel, .open_pkt = ss_open_pkt,
 };

@@ -22,7 +22,7 @@ struct evp_cipher_ctx_st;
 
 /* A method. The two contexts are shared by all flows: they are re-keyed when another flow's turn comes (0.2 us), so a flow only keeps its key. */
 struct ss_cipher {
-    const char *name, *alias, *evp;
+    const char *name, *alias, *evp, *v2ray; /* v2ray: as that program writes it; NULL: the same */
     uint8_t key_len; /* the salt is as long */
     struct evp_cipher_st *cipher;
     struct evp_cipher_ctx_st *seal, *open;

@@ -19,10 +19,10 @@
 #include "outbound/ss.h"
 
 static struct ss_cipher ciphers[] = {
-    { "aes-128-gcm", "AEAD_AES_128_GCM", "AES-128-GCM", 16 },
-    { "aes-192-gcm", "AEAD_AES_192_GCM", "AES-192-GCM", 24 },
-    { "aes-256-gcm", "AEAD_AES_256_GCM", "AES-256-GCM", 32 },
-    { "chacha20-ietf-poly1305", "AEAD_CHACHA20_POLY1305", "ChaCha20-Poly1305", 32 },
+    { "aes-128-gcm", "AEAD_AES_128_GCM", "AES-128-GCM", .key_len = 16 },
+    { "aes-192-gcm", "AEAD_AES_192_GCM", "AES-192-GCM", .key_len = 24 },
+    { "aes-256-gcm", "AEAD_AES_256_GCM", "AES-256-GCM", .key_len = 32 },
+    { "chacha20-ietf-poly1305", "AEAD_CHACHA20_POLY1305", "ChaCha20-Poly1305", "chacha20-poly1305", 32 },
 };
 #define N_CIPHERS (sizeof(ciphers) / sizeof(ciphers[0]))
 #define NONCE 12
@@ -73,7 +73,7 @@ static bool cipher_ready(struct ss_cipher *c)
 struct ss_cipher *ss_cipher_find(const char *name)
 {
     for (size_t i = 0; i < N_CIPHERS; i++)
-        if (!strcasecmp(name, ciphers[i].name) || !strcasecmp(name, ciphers[i].alias))
+        if (!strcasecmp(name, ciphers[i].name) || !strcasecmp(name, ciphers[i].alias) || (ciphers[i].v2ray && !strcasecmp(name, ciphers[i].v2ray)))
             return digests_ready() && cipher_ready(&ciphers[i]) ? &ciphers[i] : NULL;
     return NULL;
 }

@@ -17,23 +17,20 @@ struct raw {
     const char *fingerprint, *client_fingerprint;
 };
 
-#define RAW_FIELDS(name_key)                                                                                                               \
-    { name_key, CFG_STR, offsetof(struct raw, tls.name) }, { "skip-cert-verify", CFG_BOOL, offsetof(struct raw, tls.skip_verify) },        \
-        { "alpn", CFG_STRS, offsetof(struct raw, tls.alpn) }, { "fingerprint", CFG_STR, offsetof(struct raw, fingerprint) },               \
-        { "client-fingerprint", CFG_STR, offsetof(struct raw, client_fingerprint) },                                                       \
-        { "certificate", CFG_SECRET, offsetof(struct raw, tls.certificate) },                                                              \
-    {                                                                                                                                      \
-        "private-key", CFG_SECRET, offsetof(struct raw, tls.private_key)                                                                   \
-    }
+static const struct cfg_field raw_fields[] = {
+    { "skip-cert-verify", CFG_BOOL, offsetof(struct raw, tls.skip_verify) },
+    { "alpn", CFG_STRS, offsetof(struct raw, tls.alpn) },
+    { "fingerprint", CFG_STR, offsetof(struct raw, fingerprint) },
+    { "client-fingerprint", CFG_STR, offsetof(struct raw, client_fingerprint) },
+    { "certificate", CFG_SECRET, offsetof(struct raw, tls.certificate) },
+    { "private-key", CFG_SECRET, offsetof(struct raw, tls.private_key) },
+    { 0 },
+};
 
-#define RAW_SWITCH                                                                                                                         \
-    {                                                                                                                                      \
-        "tls", CFG_BOOL, offsetof(struct raw, tls.on)                                                                                      \
-    }
-
-static const struct cfg_field servername_fields[] = { RAW_SWITCH, RAW_FIELDS("servername"), { 0 } };
-static const struct cfg_field sni_fields[] = { RAW_SWITCH, RAW_FIELDS("sni"), { 0 } };
-static const struct cfg_field always_fields[] = { RAW_FIELDS("sni"), { 0 } };
+/* What differs between types. */
+static const struct cfg_field sni_field[] = { { "sni", CFG_STR, offsetof(struct raw, tls.name) }, { 0 } };
+static const struct cfg_field servername_field[] = { { "servername", CFG_STR, offsetof(struct raw, tls.name) }, { 0 } };
+static const struct cfg_field switch_field[] = { { "tls", CFG_BOOL, offsetof(struct raw, tls.on) }, { 0 } };
 
 /* ---- fingerprints ---- */
 
@@ -189,14 +186,15 @@ static int check_client_certificate(struct opt_tls *t, const struct opt_src *s)
     return opt_bad(s, t->certificate ? "certificate" : "private-key", "certificate and private-key are only of use together");
 }
 
-static int read_tls(struct opt_tls *t, const struct opt_src *s, const struct cfg_field *fields)
+/* on: a type that is always TLS has no switch. */
+static int read_tls(struct opt_tls *t, const struct opt_src *s, const struct cfg_field *name, bool on)
 {
-    struct raw raw = { 0 };
+    struct raw raw = { .tls.on = on };
     struct opt_src sub;
-    int r = opt_fields(s, fields, &raw);
+    int r = 0;
 
-    if (r < 0)
-        return r;
+    if (opt_fields(s, raw_fields, &raw) < 0 || opt_fields(s, name, &raw) < 0 || (!on && opt_fields(s, switch_field, &raw) < 0))
+        return -EINVAL;
     check_alpn(&raw.tls, s);
     read_browser(&raw, s);
     if ((r = read_pin(&raw, s)) == 0)
@@ -213,19 +211,15 @@ static int read_tls(struct opt_tls *t, const struct opt_src *s, const struct cfg
 
 int opt_tls_servername(void *member, const struct opt_src *s)
 {
-    return read_tls(member, s, servername_fields);
+    return read_tls(member, s, servername_field, false);
 }
 
 int opt_tls_sni(void *member, const struct opt_src *s)
 {
-    return read_tls(member, s, sni_fields);
+    return read_tls(member, s, sni_field, false);
 }
 
 int opt_tls_always(void *member, const struct opt_src *s)
 {
-    struct opt_tls *t = member;
-    int r = read_tls(t, s, always_fields);
-
-    t->on = true;
-    return r;
+    return read_tls(member, s, sni_field, true);
 }

@@ -90,6 +90,19 @@ const struct cfg_node *cfg_get(const struct cfg_node *map, const char *key);
 /* "line of children": for (n = cfg_first(x); n; n = n->next). NULL-safe; NULL for scalars. */
 const struct cfg_node *cfg_first(const struct cfg_node *n);
 
+/* An empty document to be filled by hand, and its root. NULL without memory. */
+struct cfg_doc *cfg_doc_new(void);
+void cfg_set_root(struct cfg_doc *doc, const struct cfg_node *root);
+
+/* ---- share links (link.c) ---- */
+
+/* Is this a list of share links (ss://, vmess://, ...), plain or in base64, rather than YAML? Looks at the first 64 KiB. */
+bool link_looks_like(const char *bytes, size_t len);
+/* Reads such a list into a document {proxies: [...]} of nodes that know the line of their link; broken lines are skipped with a warning at their line
+ * ("bad-value", "unknown-type"). Names are unique ("-01", "-02" is added). NULL with an error in d when not one line is a link, or when a cap is hit.
+ * Format: reference clash-profile section 20. */
+struct cfg_doc *link_parse(const char *bytes, size_t len, struct diag *d);
+
 /* ---- fields: table-driven reading ---- */
 
 enum cfg_type {

@@ -105,7 +105,6 @@ static const struct cfg_field section_dns[] = {
 static const struct {
     const char *section, *key, *instead;
 } unsupported[] = {
-    { NULL, "proxy-providers", "its nodes are missing" },
     { NULL, "rule-providers", "RULE-SET rules are skipped" },
     { NULL, "listeners", "no port is opened" },
     { NULL, "tunnels", "no port is opened" },

@@ -44,6 +44,16 @@ struct builder {
     bool failed;
 };
 
+struct cfg_doc *cfg_doc_new(void)
+{
+    return calloc(1, sizeof(struct cfg_doc));
+}
+
+void cfg_set_root(struct cfg_doc *doc, const struct cfg_node *root)
+{
+    doc->root = root;
+}
+
 void *cfg_alloc(struct cfg_doc *doc, size_t n)
 {
     return arena_alloc(&doc->mem, n);

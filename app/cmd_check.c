@@ -37,6 +37,7 @@ static void print_json(const char *name, struct diag *d, const struct profile *p
 int cmd_check(const struct options *o)
 {
     const char *name = o->profile ? o->profile : o->argc ? o->argv[0] : DEFAULT_PROFILE;
+    struct out_env env = { .state_dir = o->state_dir }; /* nobody dials */
     struct policy *p;
     struct diag d;
     char *bytes;
@@ -46,7 +47,7 @@ int cmd_check(const struct options *o)
     if (!(bytes = read_file(name, &len)))
         return EXIT_NOT_SO;
     diag_init(&d, name, bytes, len, o->strict);
-    p = policy_load(bytes, len, NULL, &d);
+    p = policy_load(bytes, len, &env, &d);
     ok = d.n_errors == 0;
     diag_sort(&d);
     if (o->json) {

@@ -230,6 +230,7 @@ static int targets(const struct options *o, struct policy *p, struct dns *dns)
 
 int cmd_explain(const struct options *o)
 {
+    struct out_env env = { .state_dir = o->state_dir }; /* nobody dials */
     struct policy *p = NULL;
     struct loop *loop = NULL;
     struct dns *dns = NULL;
@@ -247,7 +248,7 @@ int cmd_explain(const struct options *o)
     if (!(bytes = read_file(o->profile, &len)))
         return EXIT_NOT_SO;
     diag_init(&d, o->profile, bytes, len, false);
-    if (!(p = policy_load(bytes, len, NULL, &d))) {
+    if (!(p = policy_load(bytes, len, &env, &d))) {
         diag_print(&d, stderr, coloured(2));
         r = EXIT_NOT_SO;
     } else {

@@ -16,24 +16,40 @@ static json_t *text(const char *s)
     return j || !s ? j : json_string(log_safe(s, strlen(s), safe, sizeof(safe)));
 }
 
+static void rfc3339(int64_t ms, char out[40])
+{
+    time_t s = (time_t)(ms / 1000);
+    struct tm tm;
+    size_t n;
+
+    gmtime_r(&s, &tm);
+    n = strftime(out, 40, "%Y-%m-%dT%H:%M:%S", &tm);
+    snprintf(out + n, 40 - n, ".%03dZ", (int)(ms % 1000));
+}
+
+/* `reason` is ours: why this build cannot dial it. */
 json_t *json_proxy(struct outbound *o)
 {
-    json_t *j = json_pack("{s:o, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:[], s:{}, s:s, s:i, s:s, s:s}", "name", text(o->name), "type", o->ops->api_type, "udp",
-                          o->udp, "uot", 0, "xudp", 0, "tfo", 0, "mptcp", 0, "smux", 0, "alive", 1, "history", "extra", "interface", "", "routing-mark", 0,
-                          "provider-name", "", "dialer-proxy", "");
+    json_t *j = json_pack("{s:o, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:[], s:{}, s:s, s:i, s:o, s:o}", "name", text(o->name), "type", o->ops->api_type, "udp",
+                          o->udp, "uot", 0, "xudp", 0, "tfo", 0, "mptcp", 0, "smux", 0, "alive", !o->why, "history", "extra", "interface", "",
+                          "routing-mark", 0, "provider-name", text(o->provider ? o->provider->name : ""), "dialer-proxy", text(o->dialer));
+    const struct out_group_opts *opts = out_group_opts(o);
     json_t *all;
     struct outbound *m;
 
-    if (!j || o->ops->action != OUT_GROUP)
+    if (j && o->why)
+        json_object_set_new(j, "reason", text(o->why));
+    if (!j || !opts)
         return j;
     all = json_array();
     for (uint32_t i = 0; (m = out_member(o, i)); i++)
         json_array_append_new(all, text(m->name));
     json_object_set_new(j, "all", all);
     json_object_set_new(j, "now", text(out_now(o) ? out_now(o)->name : ""));
-    json_object_set_new(j, "testUrl", json_string(""));
-    json_object_set_new(j, "hidden", json_false());
-    json_object_set_new(j, "icon", json_string(""));
+    json_object_set_new(j, "testUrl", text(opts->url));
+    json_object_set_new(j, "expectedStatus", text(opts->expected_status));
+    json_object_set_new(j, "hidden", json_boolean(opts->hidden));
+    json_object_set_new(j, "icon", text(opts->icon));
     return j;
 }
 
@@ -43,7 +59,8 @@ json_t *json_proxies(struct ctl *c)
     json_t *all = json_object();
 
     for (int32_t i = 0; i < out_count(s); i++)
-        json_object_set_new(all, out_at(s, i)->name, json_proxy(out_at(s, i)));
+        if (out_find_any(s, out_at(s, i)->name) == out_at(s, i)) /* members of providers may share a name */
+            json_object_set_new(all, out_at(s, i)->name, json_proxy(out_at(s, i)));
     return json_pack("{s:o}", "proxies", all);
 }
 
@@ -58,28 +75,50 @@ json_t *json_group_list(struct ctl *c)
     return json_pack("{s:o}", "proxies", list);
 }
 
-/* Every group with members of its own is also a "Compatible" provider, and `default` holds everything. */
+static json_t *provider(const char *name, const char *vehicle, json_t *members, const char *url, const char *status)
+{
+    return json_pack("{s:o, s:s, s:s, s:o, s:o, s:o}", "name", text(name), "type", "Proxy", "vehicleType", vehicle, "proxies", members, "testUrl", text(url),
+                     "expectedStatus", text(status));
+}
+
+static json_t *proxy_provider(const struct out_provider *p)
+{
+    const char *vehicle = !strcmp(p->type, "http") ? "HTTP" : !strcmp(p->type, "file") ? "File" : "Inline";
+    json_t *members = json_array(), *j;
+    char at[40];
+
+    for (uint32_t i = 0; i < p->n; i++)
+        json_array_append_new(members, json_proxy(p->members[i]));
+    j = provider(p->name, vehicle, members, p->test_url, p->expected_status);
+    rfc3339(p->stored_s * 1000, at);
+    if (j && p->stored_s)
+        json_object_set_new(j, "updatedAt", json_string(at));
+    return j;
+}
+
+/* The providers of the profile; every group with members is also a "Compatible" one, and `default` holds everything. */
 json_t *json_providers(struct ctl *c)
 {
     struct out_set *s = eng_policy(c->eng)->outs;
     json_t *all = json_object(), *everything = json_array();
+    const struct out_provider *p;
 
     for (int32_t i = 0; i < out_count(s); i++) {
         struct outbound *o = out_at(s, i), *m;
         json_t *members;
 
-        if (o->ops->action == OUT_PROXY)
+        if (o->ops->action == OUT_PROXY && !o->provider)
             json_array_append_new(everything, json_proxy(o));
         if (o->ops->action != OUT_GROUP)
             continue;
         members = json_array();
         for (uint32_t k = 0; (m = out_member(o, k)); k++)
             json_array_append_new(members, json_proxy(m));
-        json_object_set_new(all, o->name, json_pack("{s:o, s:s, s:s, s:o, s:s, s:s}", "name", text(o->name), "type", "Proxy", "vehicleType", "Compatible", "proxies",
-                                                    members, "testUrl", "", "expectedStatus", "*"));
+        json_object_set_new(all, o->name, provider(o->name, "Compatible", members, out_group_opts(o)->url, out_group_opts(o)->expected_status));
     }
-    json_object_set_new(all, "default", json_pack("{s:s, s:s, s:s, s:o, s:s, s:s}", "name", "default", "type", "Proxy", "vehicleType", "Compatible", "proxies",
-                                                  everything, "testUrl", "", "expectedStatus", "*"));
+    for (uint32_t i = 0; (p = out_provider_at(s, i)); i++)
+        json_object_set_new(all, p->name, proxy_provider(p));
+    json_object_set_new(all, "default", provider("default", "Compatible", everything, "", "*"));
     return json_pack("{s:o}", "providers", all);
 }
 
@@ -123,17 +162,6 @@ json_t *json_configs(struct ctl *c)
                      "tproxy-port", 0, "mixed-port", 0, "tun", tun, "authentication", "allow-lan", 0, "bind-address", "*", "mode", mode_names[eng_mode(c->eng)],
                      "unified-delay", 0, "log-level", log_level_name(log_threshold), "ipv6", p->ipv6, "interface-name", p->interface_name ? p->interface_name : "",
                      "tcp-concurrent", 0, "find-process-mode", "off", "sniffing", 0, "global-ua", "shunt");
-}
-
-static void rfc3339(int64_t ms, char out[40])
-{
-    time_t s = (time_t)(ms / 1000);
-    struct tm tm;
-    size_t n;
-
-    gmtime_r(&s, &tm);
-    n = strftime(out, 40, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(out + n, 40 - n, ".%03dZ", (int)(ms % 1000));
 }
 
 static void uuid_text(const uint8_t u[16], char out[37])

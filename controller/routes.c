@@ -132,7 +132,7 @@ static enum MHD_Result get_proxies(struct request *q)
 
 static struct outbound *named(struct request *q)
 {
-    return q->arg[0] ? out_find(eng_policy(q->ctl->eng)->outs, q->arg[0]) : NULL;
+    return q->arg[0] ? out_find_any(eng_policy(q->ctl->eng)->outs, q->arg[0]) : NULL;
 }
 
 static enum MHD_Result get_proxy(struct request *q)
@@ -157,7 +157,11 @@ static enum MHD_Result put_proxy(struct request *q)
     json_decref(j);
     if (r == 0)
         return answer_empty(q, 204);
-    return answer_error(q, 400, r == -EBADMSG ? "Body invalid" : r == -EINVAL ? "Must be a Selector" : "Selector update error: proxy does not exist");
+    return answer_error(q, 400,
+                        r == -EBADMSG          ? "Body invalid"
+                        : r == -EINVAL         ? "Must be a Selector"
+                        : r == -ERR_UNSUPPORTED ? "Selector update error: this build cannot dial it"
+                                               : "Selector update error: proxy does not exist");
 }
 
 static enum MHD_Result get_groups(struct request *q)

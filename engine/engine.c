@@ -215,6 +215,7 @@ int eng_new(const struct eng_opts *o, const char *profile, size_t len, struct en
     e->state_dir = o->state_dir;
     e->version = o->version;
     e->env.loop = o->loop;
+    e->env.state_dir = o->state_dir;
     e->born_ms = loop_now(o->loop);
     e->sink = (struct flow_sink){ tcp_sink, udp_sink, ping_sink };
     e->tun = (struct plat_tun_got){ .tun_fd = -1, .dns_udp = { -1, -1 }, .dns_tcp = { -1, -1 } };

@@ -44,7 +44,7 @@ struct explain {
     int n_chain;
     enum explain_action action;
     bool needed_ip, resolved;   /* out: a rule wanted the address; it was used */
-    const char *note;           /* out: static text or NULL */
+    const char *note;           /* out: text that lives as long as the policy, or NULL */
 };
 void policy_explain(struct policy *p, struct explain *x);
 

@@ -77,7 +77,8 @@ static bool passes(const struct verdict *v, const struct flow_meta *m)
 
     if (!leaf)
         return false;
-    return !strcmp(leaf->name, "PASS") || (m->net == FLOW_UDP && v->action == OUT_PROXY && !leaf->udp);
+    return !strcmp(leaf->name, "PASS") || !strcmp(leaf->name, "PASS-RULE") ||
+           (m->net == FLOW_UDP && (v->action == OUT_PROXY || v->action == OUT_GROUP) && !leaf->udp);
 }
 
 static int by_rules(struct policy *p, const struct flow_meta *m, struct rule_pos *pos, struct verdict *v)
@@ -143,7 +144,9 @@ void policy_explain(struct policy *p, struct explain *x)
     x->n_chain = v.n_chain;
     memcpy(x->chain, v.chain, sizeof(x->chain));
     x->action = action_of(&v);
-    if (v.rule && v.rule->target_id < 0)
+    if (v.n_chain && v.chain[v.n_chain - 1]->why && v.action == OUT_PROXY)
+        x->note = v.chain[v.n_chain - 1]->why; /* its flows are rejected with that reason */
+    else if (v.rule && v.rule->target_id < 0)
         x->note = "the rule's target does not exist: the flow is rejected";
     else if (x->mode == MODE_RULE && !v.rule)
         x->note = "no rule matches: DIRECT";

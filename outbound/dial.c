@@ -3,8 +3,8 @@
  *
  *   out_dial ──► ops->dial ──► ... ──► out_dial_done ──► d->done        counted at both ends
  *
- * Most types are "connect to a server, put a layer on the stream" (direct: no layer). That is a link: it lives from dial to done and is freed
- * at the end of that turn.
+ * What carries a node's bytes to its server is a socket of ours, or a stream that another outbound dials (dialer-proxy, relay): the carrier. Most types are
+ * "a carrier to the server, and a layer on it" (direct: no layer). That is a link: it lives from dial to done and is freed at the end of that turn.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -68,10 +68,58 @@ void out_note_end(struct outbound *o, uint64_t up, uint64_t down)
     log_warn(LOG_OUT, "%s: sent data, never got an answer: check password, cipher, clock", out_quote(o->name, name));
 }
 
+/* ---- carriers ---- */
+
+static void on_socket(struct tcp_connect *tc, struct stream *s, int err)
+{
+    struct carrier *c = container_of(tc, struct carrier, tc);
+
+    c->peer = tc->peer;
+    c->running = false;
+    c->done(c, s, err);
+}
+
+static void on_via(struct dial *d, struct stream *s, int err)
+{
+    struct carrier *c = container_of(d, struct carrier, via.dial);
+
+    c->running = false;
+    c->done(c, s, err);
+}
+
+int carrier_start(struct carrier *c, struct outbound *o, const struct dest *to, enum lookup_for why)
+{
+    struct flow_meta m = { .net = FLOW_TCP, .dst = *to };
+    struct outbound *chain[OUT_CHAIN_MAX];
+    int r;
+
+    c->env = o->env;
+    c->through = o->via != NULL;
+    if (c->through) {
+        c->via.leaf = chain[out_resolve(o->via, &m, chain) - 1];
+        c->via.dial = (struct dial){ .to = *to, .done = on_via };
+        r = out_dial(c->via.leaf, &c->via.dial);
+    } else {
+        c->tc = (struct tcp_connect){ .env = o->env, .to = *to, .why = (uint8_t)why, .family = o->family, .done = on_socket };
+        r = tcp_connect_start(&c->tc);
+    }
+    c->running = r == 0;
+    return r;
+}
+
+void carrier_cancel(struct carrier *c)
+{
+    if (c->running && c->through)
+        out_cancel(c->via.leaf, &c->via.dial);
+    else if (c->running)
+        tcp_connect_cancel(&c->tc);
+    c->running = false;
+}
+
 /* ---- links ---- */
 
 struct link {
-    struct tcp_connect tc;
+    struct carrier carrier;
     struct outbound *o;
     struct dial *d;
     out_wrap_fn *wrap;
@@ -83,16 +131,16 @@ static void reap(struct job *j)
     free(container_of(j, struct link, reap));
 }
 
-static void on_connected(struct tcp_connect *tc, struct stream *s, int err)
+static void on_connected(struct carrier *c, struct stream *s, int err)
 {
-    struct link *k = container_of(tc, struct link, tc);
+    struct link *k = container_of(c, struct link, carrier);
     struct stream *up = s;
 
     if (!err && k->wrap && (err = k->wrap(k->o, k->d, s, &up)) < 0) {
         stream_close(s, err);
         up = NULL;
     }
-    loop_defer(tc->env->loop, &k->reap);
+    loop_defer(k->o->env->loop, &k->reap);
     out_dial_done(k->o, k->d, up, err);
 }
 
@@ -103,12 +151,12 @@ int link_dial(struct outbound *o, struct dial *d, const struct dest *to, enum lo
 
     if (!k)
         return -ENOMEM;
-    k->tc = (struct tcp_connect){ .env = o->env, .to = *to, .why = (uint8_t)why, .family = o->family, .done = on_connected };
+    k->carrier.done = on_connected;
     k->o = o;
     k->d = d;
     k->wrap = wrap;
     k->reap.cb = reap;
-    if ((r = tcp_connect_start(&k->tc)) < 0) {
+    if ((r = carrier_start(&k->carrier, o, to, why)) < 0) {
         free(k);
         return r;
     }
@@ -120,6 +168,6 @@ void link_cancel(struct outbound *o, struct dial *d)
 {
     struct link *k = d->priv;
 
-    tcp_connect_cancel(&k->tc);
+    carrier_cancel(&k->carrier);
     free(k);
 }

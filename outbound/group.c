@@ -1,16 +1,11 @@
 /*
- * group.c - outbounds that pick outbounds
+ * group.c - what a profile says about a group, and its members
  *
- * Built in three passes over all groups, because a group may name one that comes later:
+ *   proxies ──► include-all-proxies (nodes of the profile by name, those that `filter` lets in) ──► each provider (those that `filter` lets in, in the
+ *   order of its patterns) ──► without what exclude-filter and exclude-type name; each once
  *
- *   members   names become pointers; unknown ones are skipped with a warning, nodes that cannot be dialled without one (they have theirs)
- *   cycles    depth-first over the groups with a stack of our own (a chain may be 10,000 long): a reference back into the path being walked
- *             closes a cycle; it is reported with that path and dropped
- *   settle    the choice: default-selected, else the first member. Without members: empty-fallback, else COMPATIBLE (direct), and where
- *             strict-route promises that nothing goes in clear, REJECT
- *
- * So picking always ends at a leaf. This build measures no delays: url-test, fallback, load-balance and smart hold their first member, or the one
- * the user pins, and a warning says so; relay likewise (it would chain its members).
+ * A name may be that of a group which comes later, so all groups exist before the first looks for its members. What follows is in graph.c (cycles, ways),
+ * pick.c (choices).
  */
 #include <errno.h>
 #include <stdio.h>
@@ -18,25 +13,36 @@
 #include <string.h>
 #include <strings.h>
 
-#include "outbound/private.h"
+#include "outbound/build.h"
+#include "outbound/options.h"
 
-static struct outbound *group_pick(struct outbound *o, const struct flow_meta *m)
-{
-    return group_of(o)->now;
-}
-
-#define GROUP(type_, api_type_) \
-    { .type = type_, .api_type = api_type_, .action = OUT_GROUP, .size = sizeof(struct group), .pick = group_pick }
+#define GROUP(type_, api_type_, pick_)                                                                                                     \
+    {                                                                                                                                      \
+        .type = type_, .api_type = api_type_, .action = OUT_GROUP, .size = sizeof(struct group), .fini = group_fini, .pick = pick_         \
+    }
 
 static const struct outbound_ops types[] = {
-    GROUP("select", "Selector"),
-    GROUP("url-test", "URLTest"),
-    GROUP("fallback", "Fallback"),
-    GROUP("load-balance", "LoadBalance"),
-    GROUP("smart", "Smart"),
-    GROUP("relay", "Relay"),
+    GROUP("select", "Selector", pick_now),          GROUP("url-test", "URLTest", pick_now), GROUP("fallback", "Fallback", pick_now),
+    GROUP("load-balance", "LoadBalance", pick_balance), GROUP("smart", "Smart", pick_now),      GROUP("relay", "Relay", pick_relay),
 };
 const struct outbound_ops *const group_select = &types[0];
+
+const struct outbound_ops *group_type(const char *type)
+{
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        if (!strcasecmp(types[i].type, type))
+            return &types[i];
+    return NULL;
+}
+
+const struct out_group_opts *out_group_opts(const struct outbound *o)
+{
+    return group_of(o) ? &group_of(o)->opts : NULL;
+}
+
+/* ---- options ---- */
+
+static const char *const strategies[] = { "consistent-hashing", "round-robin", "sticky-sessions", NULL };
 
 static const struct cfg_field group_fields[] = {
     { "proxies", CFG_STRS, offsetof(struct group, names) },
@@ -50,15 +56,42 @@ static const struct cfg_field group_fields[] = {
     { "empty-fallback", CFG_STR, offsetof(struct group, empty_fallback) },
     { "default-selected", CFG_STR, offsetof(struct group, preferred) },
     { "disable-udp", CFG_BOOL, offsetof(struct group, disable_udp) },
+    { "strategy", CFG_ENUM, offsetof(struct group, strategy), .names = strategies },
+    { "url", CFG_STR, offsetof(struct group, opts.url) },
+    { "expected-status", CFG_STR, offsetof(struct group, opts.expected_status), .def = "*" },
+    { "icon", CFG_STR, offsetof(struct group, opts.icon), .def = "" },
+    { "interval", CFG_INT, offsetof(struct group, opts.interval_s), .min = 0, .max = INT32_MAX },
+    { "timeout", CFG_INT, offsetof(struct group, opts.timeout_ms), .min = 0, .max = INT32_MAX, .def = "5000" },
+    { "tolerance", CFG_INT, offsetof(struct group, opts.tolerance_ms), .min = 0, .max = INT32_MAX },
+    { "max-failed-times", CFG_INT, offsetof(struct group, opts.max_failed), .min = 0, .max = INT32_MAX, .def = "5" },
+    { "lazy", CFG_BOOL, offsetof(struct group, opts.lazy), .def = "true" },
+    { "hidden", CFG_BOOL, offsetof(struct group, opts.hidden) },
     { 0 },
 };
 
-const struct outbound_ops *group_type(const char *type)
+static void say_what_is_left_over(struct group *g, struct diag *d)
 {
-    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
-        if (!strcasecmp(types[i].type, type))
-            return &types[i];
-    return NULL;
+    static const char *const keys[] = { "interface-name", "routing-mark", "dialer-proxy" };
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++) {
+        const struct cfg_node *n = cfg_find(g->o.node, keys[i], CFG_KEYS_NOCASE);
+
+        if (n && n->kind != CFG_NULL && (n->kind != CFG_SCALAR || n->len))
+            diag_warn(d, n->key->line, n->key->column, "", "leftover", "%s belongs to nodes, not to groups; it has no effect here", keys[i]);
+    }
+}
+
+static void say_no_tests(struct build *b, struct group *g, struct diag *d)
+{
+    const struct cfg_node *n = cfg_find(g->o.node, "type", CFG_KEYS_NOCASE);
+
+    if (b->said_no_tests || g->o.ops->pick != pick_now || g->o.ops == group_select)
+        return;
+    b->said_no_tests = true;
+    diag_warn(d, n ? n->line : g->o.node->line, n ? n->column : g->o.node->column, "", "unsupported-key",
+              "%s: this build does not measure delays: this group and all like it (url-test, fallback, smart) take their first member that can be "
+              "dialled, or the one you choose",
+              g->o.ops->type);
 }
 
 static const char *path_of(const struct group *g, char buf[32])
@@ -67,265 +100,202 @@ static const char *path_of(const struct group *g, char buf[32])
     return buf;
 }
 
-/* ---- members ---- */
-
-static void say_what_is_missing(struct group *g, const char *path, struct diag *d)
+static void check_options(struct build *b, struct group *g, struct diag *d)
 {
-    const struct { const char *key; bool on; } keys[] = {
-        { "filter", g->filter && *g->filter },
-        { "exclude-filter", g->exclude_filter && *g->exclude_filter },
-        { "exclude-type", g->exclude_type && *g->exclude_type },
-    };
-    char name[OUT_NAME_MAX];
+    const struct cfg_node *n = cfg_find(g->o.node, "expected-status", CFG_KEYS_NOCASE);
+    struct opt_ranges ranges;
+    char shown[OPT_TEXT_MAX];
 
-    out_quote(g->o.name, name);
-    if (g->o.ops != group_select)
-        diag_warn(d, g->o.node->line, g->o.node->column, path, "unsupported-key", "group \"%s\": %s is not supported: it stays with its first member, or the one you choose", name,
-                    g->o.ops->type);
-    if (g->use.n || g->include_all_providers)
-        diag_warn(d, g->o.node->line, g->o.node->column, path, "unsupported-key", "group \"%s\": members from proxy-providers are not supported: they are missing", name);
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
-        if (keys[i].on)
-            diag_warn(d, g->o.node->line, g->o.node->column, path, "unsupported-key", "group \"%s\": %s is not supported: no member is left out by it", name, keys[i].key);
+    if (!opt_ranges(g->opts.expected_status, &ranges)) {
+        diag_warn(d, n->line, n->column, "", "bad-value", "expected-status: \"%s\" is no list of status codes (200,204 or 200-299)",
+                  opt_quote(g->opts.expected_status, shown));
+        g->opts.expected_status = "*";
+    }
+    if (!g->opts.interval_s && g->names.n && g->o.ops != group_select && g->o.ops->pick != pick_relay)
+        g->opts.interval_s = 300;
+    say_what_is_left_over(g, d);
+    say_no_tests(b, g, d);
 }
 
-static void add_member(struct group *g, uint32_t i, const char *path, struct diag *d)
+int group_read(struct build *b, struct group *g)
 {
-    struct out_set *s = g->o.set;
-    struct outbound *o = out_find(s, g->names.v[i]);
-    char name[OUT_NAME_MAX], group[OUT_NAME_MAX];
-
-    if (!o)
-        diag_warn(d, g->names.at[i]->line, g->names.at[i]->column, path, "unknown-target", "group \"%s\": there is no \"%s\"; it is skipped",
-                  out_quote(g->o.name, group), out_quote(g->names.v[i], name));
-    else if (o->id >= 0)
-        g->own[g->n_own++] = o;
-}
-
-static int by_name(const void *a, const void *b)
-{
-    const struct outbound *const *x = a, *const *y = b;
-
-    return strcmp((*x)->name, (*y)->name);
-}
-
-/* The profile's own nodes that can be dialled, sorted by name; one list for all groups. */
-static int sort_nodes(struct out_set *s)
-{
-    if (s->sorted)
-        return 0;
-    if (!(s->sorted = arena_alloc(&s->arena, ((size_t)s->n_live + 1) * sizeof(struct outbound *))))
-        return -ENOMEM;
-    for (int32_t i = 0; i < s->n_live; i++)
-        if (s->live[i]->node && !group_of(s->live[i]))
-            s->sorted[s->n_sorted++] = s->live[i];
-    qsort(s->sorted, s->n_sorted, sizeof(struct outbound *), by_name);
-    return 0;
-}
-
-int group_members(struct group *g, struct diag *d)
-{
-    struct out_set *s = g->o.set;
+    struct diag mine;
     char path[32];
 
     path_of(g, path);
-    cfg_read(s->profile->doc, g->o.node, group_fields, CFG_KEYS_NOCASE, g, false, path, d);
+    diag_init(&mine, b->d->name, NULL, 0, false);
+    cfg_read(b->s->profile->doc, g->o.node, group_fields, CFG_KEYS_NOCASE, g, false, path, &mine);
+    check_options(b, g, &mine);
     g->o.udp = !g->disable_udp;
-    say_what_is_missing(g, path, d);
-    if (!(g->own = arena_alloc(&s->arena, (g->names.n + 1) * sizeof(*g->own))))
-        return -ENOMEM;
-    for (uint32_t i = 0; i < g->names.n; i++)
-        add_member(g, i, path, d);
-    if (!g->include_all && !g->include_all_proxies)
-        return 0;
-    if (sort_nodes(s) < 0)
-        return -ENOMEM;
-    g->all = s->sorted;
-    g->n_all = s->n_sorted;
+    g->include_all_proxies |= g->include_all;
+    g->include_all_providers |= g->include_all;
+    out_tell(&mine, "group", g->o.name, path, "", b->d);
+    diag_fini(&mine);
     return 0;
 }
 
-/* ---- cycles ---- */
+/* ---- members ---- */
 
-enum colour { NEW, ON_PATH, DONE };
-
-struct walk {
-    struct diag *d;
-    uint8_t *colour; /* by group index */
-    struct step { struct group *g; uint32_t next; } *path;
-    uint32_t depth;
+struct gather {
+    struct build *b;
+    struct group *g;
+    char path[32], what[OUT_NAME_MAX + 64];
+    struct filter in, out; /* filter, exclude-filter */
+    uint32_t n, parts;     /* in b->scratch; where they come from */
 };
 
-static void enter(struct walk *w, struct group *g)
+bool names_type(const char *list, const struct outbound_ops *ops)
 {
-    w->colour[g->index] = ON_PATH;
-    w->path[w->depth++] = (struct step){ g, 0 };
+    for (const char *at = list;;) {
+        size_t len = strcspn(at, "|");
+
+        if ((strlen(ops->type) == len && !strncasecmp(at, ops->type, len)) || (strlen(ops->api_type) == len && !strncasecmp(at, ops->api_type, len)))
+            return true;
+        if (!at[len])
+            return false;
+        at += len + 1;
+    }
 }
 
-#define SHOWN 8 /* names of a cycle in the message */
-
-/* "A > B > A", the middle of a long one left out. */
-static void describe(const struct walk *w, const struct group *back_to, char *buf, size_t size)
+static void add(struct gather *w, struct outbound *o)
 {
-    uint32_t from = w->depth, n;
+    struct build *b = w->b;
+    struct group *g = w->g;
+
+    if (b->stamp[o->id] == g->index + 1)
+        return;
+    b->stamp[o->id] = g->index + 1;
+    if (g->exclude_type && *g->exclude_type && names_type(g->exclude_type, o->ops))
+        return;
+    if (w->out.n && filter_any(&b->filters, &w->out, o->name, b->d))
+        return;
+    if (b->n_members + w->n < MEMBERS_MAX)
+        b->scratch[w->n++] = o;
+    else if (b->n_members + w->n == MEMBERS_MAX)
+        diag_warn(b->d, g->o.node->line, g->o.node->column, w->path, "bad-value", "%s the groups of this profile have more than %u members; the rest is left out",
+                  w->what, MEMBERS_MAX);
+}
+
+static void add_named(struct gather *w, uint32_t i)
+{
+    struct group *g = w->g;
+    struct outbound *o = out_find(w->b->s, g->names.v[i]);
     char name[OUT_NAME_MAX];
-    size_t at = 0;
 
-    while (w->path[from - 1].g != back_to)
-        from--;
-    n = w->depth - (from - 1);
-    for (uint32_t i = 0; i < n && at < size; i++) {
-        if (n > SHOWN && i == SHOWN - 1) {
-            at += (size_t)snprintf(buf + at, size - at, "(%u more) > ", n - SHOWN);
-            i = n - 1;
+    if (!o)
+        diag_warn(w->b->d, g->names.at[i]->line, g->names.at[i]->column, w->path, "unknown-target", "%s there is no \"%s\"; it is skipped", w->what,
+                  out_quote(g->names.v[i], name));
+    else if (o->id >= 0) /* an entry that makes no sense has been spoken of */
+        add(w, o);
+}
+
+static void add_all_proxies(struct gather *w)
+{
+    struct build *b = w->b;
+
+    for (uint32_t i = 0; i < b->n_sorted; i++)
+        if (!w->in.n || filter_any(&b->filters, &w->in, b->sorted[i]->name, b->d))
+            add(w, b->sorted[i]);
+}
+
+static void add_provider(struct gather *w, const struct out_provider *p)
+{
+    struct build *b = w->b;
+
+    w->parts++;
+    w->g->starved |= p->why != NULL;
+    if (!*w->g->opts.url && *p->test_url)
+        w->g->opts.url = p->test_url;
+    for (uint32_t i = 0; i < p->n && !w->in.n; i++)
+        add(w, p->members[i]);
+    for (uint32_t f = 0; f < w->in.n; f++)
+        for (uint32_t i = 0; i < p->n; i++)
+            if (pattern_matches(&b->filters, w->in.v[f], p->members[i]->name, b->d))
+                add(w, p->members[i]);
+}
+
+static void add_used(struct gather *w, uint32_t i)
+{
+    struct out_set *s = w->b->s;
+    struct group *g = w->g;
+    char name[OUT_NAME_MAX];
+
+    for (uint32_t k = 0; k < s->n_providers; k++)
+        if (!strcmp(s->providers[k].name, g->use.v[i])) {
+            add_provider(w, &s->providers[k]);
+            return;
         }
-        if (at < size)
-            at += (size_t)snprintf(buf + at, size - at, "%s > ", out_quote(w->path[from - 1 + i].g->o.name, name));
-    }
-    if (at < size)
-        snprintf(buf + at, size - at, "%s", out_quote(back_to->o.name, name));
+    diag_warn(w->b->d, g->use.at[i]->line, g->use.at[i]->column, w->path, "unknown-target", "%s there is no proxy-provider \"%s\"; it is skipped", w->what,
+              out_quote(g->use.v[i], name));
 }
 
-static const struct cfg_node *where_named(const struct group *g, const char *name)
+/* Several patterns and several sources: what the first pattern matches comes first. */
+static void order_by_pattern(struct gather *w)
 {
-    for (uint32_t i = 0; i < g->names.n; i++)
-        if (!strcmp(g->names.v[i], name))
-            return g->names.at[i];
-    return g->o.node;
+    struct build *b = w->b;
+    uint32_t n = 0, rest = 0;
+
+    for (uint32_t f = 0; f < w->in.n; f++)
+        for (uint32_t i = 0; i < w->n; i++)
+            if (b->scratch[i] && pattern_matches(&b->filters, w->in.v[f], b->scratch[i]->name, b->d)) {
+                b->scratch2[n++] = b->scratch[i];
+                b->scratch[i] = NULL;
+            }
+    for (uint32_t i = 0; i < w->n; i++)
+        if (b->scratch[i])
+            b->scratch[rest++] = b->scratch[i];
+    memcpy(b->scratch2 + n, b->scratch, rest * sizeof(*b->scratch));
+    memcpy(b->scratch, b->scratch2, w->n * sizeof(*b->scratch));
 }
 
-static void cut(struct walk *w, struct step *top, struct group *to)
+static int compile(struct gather *w, const char *key, const char *text, bool many, struct filter *out)
 {
-    const struct cfg_node *at = where_named(top->g, to->o.name);
-    char text[(SHOWN + 2) * OUT_NAME_MAX], path[32];
+    struct filter_at at = { .node = cfg_find(w->g->o.node, key, CFG_KEYS_NOCASE), .path = w->path, .d = w->b->d };
+    char what[sizeof(w->what) + 32];
 
-    describe(w, to, text, sizeof(text));
-    diag_warn(w->d, at->line, at->column, path_of(top->g, path), "cycle", "groups contain each other: %s; this last reference is dropped", text);
-    top->g->own[top->next - 1] = NULL; /* closed up by group_settle() */
+    if (!text || !*text)
+        return 0;
+    snprintf(what, sizeof(what), "%s %s", w->what, key);
+    at.what = arena_strdup(&w->b->s->arena, what, strlen(what)); /* a pattern may be spoken of later */
+    return at.what ? filter_compile(&w->b->filters, w->b->s->profile->doc, text, many, &at, out) : -ENOMEM;
 }
 
-static void walk_from(struct walk *w, struct group *g)
+static int keep(struct gather *w)
 {
-    for (enter(w, g); w->depth;) {
-        struct step *top = &w->path[w->depth - 1];
-        struct group *to;
+    struct group *g = w->g;
 
-        if (top->next == top->g->n_own) {
-            w->colour[top->g->index] = DONE;
-            w->depth--;
-            continue;
-        }
-        if (!(to = group_of(top->g->own[top->next++])))
-            continue;
-        if (w->colour[to->index] == NEW)
-            enter(w, to);
-        else if (w->colour[to->index] == ON_PATH)
-            cut(w, top, to);
-    }
-}
-
-int group_cut_cycles(struct group *const *groups, uint32_t n, struct diag *d)
-{
-    struct walk w = { .d = d, .colour = calloc(n + 1, 1), .path = calloc(n + 1, sizeof(struct step)) };
-    int r = w.colour && w.path ? 0 : -ENOMEM;
-
-    for (uint32_t i = 0; i < n && r == 0; i++)
-        if (w.colour[i] == NEW)
-            walk_from(&w, groups[i]);
-    free(w.colour);
-    free(w.path);
-    return r;
-}
-
-/* ---- the choice ---- */
-
-struct outbound *out_member(struct outbound *o, uint32_t i)
-{
-    struct group *g = group_of(o);
-
-    if (!g || i >= g->n_own + g->n_all)
-        return NULL;
-    return i < g->n_own ? g->own[i] : g->all[i - g->n_own];
-}
-
-struct outbound *out_now(struct outbound *o)
-{
-    struct group *g = group_of(o);
-
-    return g ? g->now : NULL;
-}
-
-int out_select(struct outbound *o, const char *member)
-{
-    struct group *g = group_of(o);
-    struct outbound *m;
-
-    if (!g)
-        return -EINVAL;
-    for (uint32_t i = 0; (m = out_member(o, i)); i++)
-        if (!strcmp(m->name, member)) {
-            if (m->why)
-                return -ERR_UNSUPPORTED;
-            g->now = m;
-            return 0;
-        }
-    return -ENOENT;
-}
-
-static void close_gaps(struct group *g)
-{
-    uint32_t n = 0;
-
-    for (uint32_t i = 0; i < g->n_own; i++)
-        if (g->own[i])
-            g->own[n++] = g->own[i];
-    g->n_own = n;
-}
-
-static struct outbound *stand_in(struct group *g)
-{
-    struct out_set *s = g->o.set;
-    struct outbound *o = g->empty_fallback ? out_find(s, g->empty_fallback) : NULL;
-
-    if (o && !group_of(o) && o->id >= 0)
-        return o;
-    return out_find(s, s->profile->tun.strict_route ? "REJECT" : "COMPATIBLE");
-}
-
-static void fill_empty(struct group *g, const char *path, struct diag *d)
-{
-    struct outbound *o = stand_in(g);
-    bool named = g->names.n || g->use.n || g->include_all || g->include_all_proxies || g->include_all_providers;
-    char name[OUT_NAME_MAX], other[OUT_NAME_MAX];
-
-    g->own[0] = o; /* there is always room for one more */
-    g->n_own = 1;
-    diag_warn(d, g->o.node->line, g->o.node->column, path, named ? "unknown-target" : "missing-key",
-              named ? "group \"%s\" has no usable member left: its flows go to %s" : "group \"%s\" names no members: its flows go to %s",
-              out_quote(g->o.name, name), out_quote(o->name, other));
-}
-
-int group_settle(struct group *g, struct diag *d)
-{
-    char path[32], name[OUT_NAME_MAX], group[OUT_NAME_MAX];
-
-    path_of(g, path);
-    close_gaps(g);
-    if (!g->n_own && !g->n_all)
-        fill_empty(g, path, d);
-    g->now = out_member(&g->o, 0);
-    if (g->preferred && *g->preferred && out_select(&g->o, g->preferred) < 0)
-        diag_warn(d, g->o.node->line, g->o.node->column, path, "unknown-target",
-                  "group \"%s\": default-selected \"%s\" is not a usable member; the first one is chosen", out_quote(g->o.name, group),
-                  out_quote(g->preferred, name));
+    if (!(g->members = arena_alloc(&w->b->s->arena, (w->n + 1u) * sizeof(*g->members)))) /* one more: what an empty group uses */
+        return -ENOMEM;
+    memcpy(g->members, w->b->scratch, w->n * sizeof(*g->members));
+    g->n_members = w->n;
+    w->b->n_members += w->n;
     return 0;
 }
 
-int out_resolve(struct outbound *o, const struct flow_meta *m, struct outbound *chain[OUT_CHAIN_MAX])
+int group_members(struct build *b, struct group *g)
 {
-    int n = 0;
+    struct gather w = { .b = b, .g = g };
+    char name[OUT_NAME_MAX];
+    int r;
 
-    for (; o; o = o->ops->pick ? o->ops->pick(o, m) : NULL)
-        chain[n < OUT_CHAIN_MAX ? n++ : n - 1] = o;
-    return n;
+    path_of(g, w.path);
+    snprintf(w.what, sizeof(w.what), "group \"%s\":", out_quote(g->o.name, name));
+    if ((r = compile(&w, "filter", g->filter, true, &w.in)) < 0 || (r = compile(&w, "exclude-filter", g->exclude_filter, true, &w.out)) < 0)
+        return r;
+    if (!g->opts.url)
+        g->opts.url = "";
+    for (uint32_t i = 0; i < g->names.n; i++)
+        add_named(&w, i);
+    if (g->include_all_proxies)
+        add_all_proxies(&w);
+    w.parts = w.n > 0;
+    for (uint32_t i = 0; g->include_all_providers && i < b->s->n_providers; i++)
+        add_provider(&w, b->providers[i]);
+    for (uint32_t i = 0; !g->include_all_providers && i < g->use.n; i++)
+        add_used(&w, i);
+    if (!*g->opts.url && g->o.ops != group_select)
+        g->opts.url = "https://www.gstatic.com/generate_204";
+    if (w.parts > 1 && w.in.n > 1)
+        order_by_pattern(&w);
+    return keep(&w);
 }

@@ -73,26 +73,25 @@ static int read_node(struct outbound *o, const struct opt_src *s)
     if (r < 0)
         return r;
     o->family = (uint8_t)c.family;
+    o->dialer = c.dialer_proxy;
     say_what_is_ignored(&c, s);
     if (o->ops->init && (r = o->ops->init(o, s)) < 0)
         return r;
     o->ready = true;
     if (!o->ops->dial)
         return out_unsupported(o, "this build does not speak %s", o->ops->type);
-    return c.dialer_proxy ? out_unsupported(o, "dialer-proxy is not supported") : 0;
+    return 0;
 }
 
-/* Hands on what was said. Errors are what makes an entry useless. */
-static void tell(const struct diag *mine, const struct outbound *o, const char *path, struct diag *d)
+void out_tell(const struct diag *mine, const char *kind, const char *name, const char *path, const char *error_end, struct diag *d)
 {
-    char name[OUT_NAME_MAX];
+    char shown[OUT_NAME_MAX];
 
-    out_quote(o->name, name);
+    out_quote(name, shown);
     for (size_t i = 0; i < mine->n; i++) {
         const struct diag_item *it = &mine->items[i];
 
-        diag_warn(d, it->line, it->column, path, it->code, "proxy \"%s\": %s%s", name, it->message,
-                  it->level == DIAG_ERROR ? "; the entry is skipped" : "");
+        diag_warn(d, it->line, it->column, path, it->code, "%s \"%s\": %s%s", kind, shown, it->message, it->level == DIAG_ERROR ? error_end : "");
     }
 }
 
@@ -114,7 +113,7 @@ int node_read(struct outbound *o, const char *path, struct diag *d)
     diag_init(&mine, d->name, NULL, 0, false);
     s.d = &mine;
     r = read_node(o, &s);
-    tell(&mine, o, path, d);
+    out_tell(&mine, "proxy", o->name, path, "; the entry is skipped", d);
     if (r == -ERR_UNSUPPORTED) {
         diag_warn(d, o->node->line, o->node->column, path, "unsupported-proxy", "proxy \"%s\" (%s) cannot be dialled: %s",
                   out_quote(o->name, name), o->ops->type, o->why);

@@ -23,6 +23,7 @@ struct out_env {
     struct loop *loop;
     struct resolver *resolver;
     bool ipv6; /* dial IPv6 at all */
+    const char *state_dir; /* where files that a profile names are; NULL: nowhere */
 };
 
 struct outbound_ops {
@@ -38,7 +39,7 @@ struct outbound_ops {
     int  (*dial)(struct outbound *o, struct dial *d);      /* 0: d->done comes later from the loop; or -err at once. NULL: this build cannot */
     void (*cancel)(struct outbound *o, struct dial *d);    /* harmless after done */
     int  (*open_pkt)(struct outbound *o, const struct flow_meta *m, struct pktsess **out); /* NULL: no UDP */
-    struct outbound *(*pick)(struct outbound *o, const struct flow_meta *m);               /* groups only: one step */
+    struct outbound *(*pick)(struct outbound *o, const struct flow_meta *m);               /* groups only: one step; never NULL */
 };
 
 struct outbound {
@@ -56,10 +57,14 @@ struct outbound {
     const char *server;      /* proxies: name or address of the server, else NULL; borrowed from the profile */
     uint16_t port;
     const struct cfg_node *node;
+    const struct out_provider *provider; /* whose member it is, or NULL */
+    const char *dialer;      /* dialer-proxy as written, or NULL */
+    struct outbound *via;    /* what its server is dialled through: a node or a group; NULL: a socket of ours */
+    struct outbound *origin; /* a link of a relay's chain: the node that it stands for; else NULL */
     uint64_t up, down, n_dials, n_failed;
 };
 
-/* All outbounds of one profile: built-ins DIRECT, REJECT, REJECT-DROP, PASS, COMPATIBLE; proxies; groups; and GLOBAL (a select over every
+/* All outbounds of one profile: built-ins DIRECT, REJECT, REJECT-DROP, PASS, PASS-RULE, COMPATIBLE; proxies; groups; and GLOBAL (a select over every
  * proxy and group, made when the profile has none). Refcounted through its members: lives until the last flow lets go. */
 struct out_set;
 
@@ -70,7 +75,9 @@ struct out_set *out_set_new(struct profile *p, const struct out_env *env, struct
 /* Drops the owner's reference. */
 void out_set_put(struct out_set *s);
 
-struct outbound *out_find(struct out_set *s, const char *name); /* NULL if none; borrowed */
+struct outbound *out_find(struct out_set *s, const char *name); /* NULL if none; borrowed. Members of providers have no name here */
+/* The same, and the first member of a provider that has the name: for the control API. */
+struct outbound *out_find_any(struct out_set *s, const char *name);
 /* ids 0 .. out_count()-1: what there is, in the order of the profile, whether it can be dialled or not. Entries that make no sense are found by name
  * too and have ids from out_count() on, so that a rule naming one rejects its flows (dial: -ERR_UNSUPPORTED) instead of not existing; they are in no
  * group. NULL past the end. */
@@ -82,7 +89,8 @@ void out_put(struct outbound *o);
 
 #define OUT_CHAIN_MAX 8
 /* Follows pick from o to a leaf. chain[0] is o, the last is the leaf; returns the length (1..OUT_CHAIN_MAX). A longer way is followed to
- * its end all the same: what does not fit is left out before the leaf, so the flow goes where the profile says. */
+ * its end all the same: what does not fit is left out before the leaf, so the flow goes where the profile says. A UDP flow ends at a group that
+ * says disable-udp: the last is then that group, with `udp` false. */
 int out_resolve(struct outbound *o, const struct flow_meta *m, struct outbound *chain[OUT_CHAIN_MAX]);
 
 /* On a leaf. */
@@ -98,6 +106,30 @@ void out_note_end(struct outbound *o, uint64_t up, uint64_t down);
 struct outbound *out_member(struct outbound *group, uint32_t i);
 struct outbound *out_now(struct outbound *group);
 int out_select(struct outbound *group, const char *member);
+
+/* What a group says about itself and its tests; NULL for what is no group. */
+struct out_group_opts {
+    const char *url, *icon, *expected_status; /* never NULL */
+    int64_t interval_s, timeout_ms, tolerance_ms, max_failed;
+    bool lazy, hidden;
+};
+const struct out_group_opts *out_group_opts(const struct outbound *group);
+
+/* Proxy providers, in the order of the profile: what was found of them at load. Index 0.. until NULL. */
+struct out_provider {
+    const char *name, *type;  /* "http", "file", "inline" */
+    const struct cfg_node *node;
+    const char *path;         /* http, file: of the stored content, below the state directory; NULL: inline, or unusable */
+    const char *url, *proxy;  /* http; proxy: NULL = the rules decide */
+    const char *test_url, *expected_status; /* health-check; test_url "" = none */
+    int64_t interval_s, size_limit, test_interval_s, test_timeout_ms;
+    bool test, test_lazy;
+    int64_t stored_s;         /* when the content was written (Unix time); 0: there is none */
+    const char *why;          /* why it has no members; NULL: it has */
+    uint32_t n;
+    struct outbound **members;
+};
+const struct out_provider *out_provider_at(const struct out_set *s, uint32_t i);
 
 /* --- for the protocols (core of direct.c, used by every proxy) --- */
 

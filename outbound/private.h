@@ -17,7 +17,7 @@
 
 /* ---- types ---- */
 
-extern const struct outbound_ops direct_ops, compatible_ops, reject_ops, reject_drop_ops, pass_ops;
+extern const struct outbound_ops direct_ops, compatible_ops, reject_ops, reject_drop_ops, pass_ops, pass_rule_ops;
 extern const struct outbound_ops ss_ops, socks5_ops, http_ops, vmess_ops, vless_ops, trojan_ops, anytls_ops;
 extern const struct outbound_ops ssr_ops, snell_ops, ssh_ops, mieru_ops, sudoku_ops, trusttunnel_ops, gost_relay_ops, dns_ops, rematch_ops;
 extern const struct outbound_ops hysteria_ops, hysteria2_ops, tuic_ops, shadowquic_ops, masque_ops;
@@ -50,11 +50,16 @@ struct out_set {
     const struct out_env *env;
     struct arena arena;      /* all outbounds and names */
     struct map names;        /* struct named */
+    struct map foreign;      /* struct named: members of providers */
     struct outbound **live;  /* by id */
     struct outbound **broken; /* by id - n_live: entries that make no sense */
     int32_t n_live, n_broken;
-    struct outbound **sorted; /* the profile's own nodes by name, for include-all; made at first need */
-    uint32_t n_sorted;
+    uint32_t room;           /* of live */
+    struct out_provider *providers;
+    uint32_t n_providers;
+    struct content { struct cfg_doc *doc; struct content *next; } *contents; /* of providers; owns */
+    struct map chains;       /* struct chain: links of relays, made when first used */
+    uint32_t n_chains;
 };
 
 /* A zeroed outbound of a type in the set's arena; not yet in the set. NULL without memory. */
@@ -62,34 +67,47 @@ struct outbound *set_make(struct out_set *s, const struct outbound_ops *ops, con
 /* Reads the entry o->node into o. 0: a node, maybe one that cannot be dialled (o->why); -EINVAL: of no use (o->why too); -ENOMEM. Everything is said
  * in d, with the node's name. path: "proxies[3]". */
 int node_read(struct outbound *o, const char *path, struct diag *d);
+/* Hands on what was said about one entry, its name in front ("proxy", "group"). error_end: what an error means for the entry. */
+void out_tell(const struct diag *mine, const char *kind, const char *name, const char *path, const char *error_end, struct diag *d);
 
-/* ---- groups (group.c) ---- */
+/* ---- groups ---- */
+
+enum balance { BALANCE_HASH, BALANCE_ROUND_ROBIN, BALANCE_STICKY };
 
 struct group {
     struct outbound o;
     const struct cfg_entry *entry; /* NULL: GLOBAL made by us */
     uint32_t index;                /* among the groups */
-    struct outbound **own;         /* members written in the group */
-    uint32_t n_own;
-    struct outbound **all;         /* members by include-all: shared by all groups that have them */
-    uint32_t n_all;
-    struct outbound *now;          /* the choice; set by group_settle() */
+    struct outbound **members;
+    uint32_t n_members;
+    struct outbound *now;          /* the choice; where each flow chooses: what comes first */
+    struct outbound *leaf;         /* where that led when the set was built */
     struct cfg_strs names, use;    /* as the profile says: see group_fields */
+    struct out_group_opts opts;
     bool include_all, include_all_proxies, include_all_providers, disable_udp;
+    bool starved;                  /* a provider that it uses has no content */
     const char *filter, *exclude_filter, *exclude_type, *empty_fallback, *preferred;
+    int strategy;                  /* enum balance */
+    uint32_t turn;                 /* round-robin */
+    struct sticky *sticky;         /* owns; made when first used */
 };
 
 /* The sort of group a profile names (letter case ignored), or NULL. group_select: what GLOBAL is. */
 const struct outbound_ops *group_type(const char *type);
 extern const struct outbound_ops *const group_select;
-static inline struct group *group_of(struct outbound *o)
+static inline struct group *group_of(const struct outbound *o)
 {
     return o->ops->pick ? container_of(o, struct group, o) : NULL;
 }
-/* Three steps, each for all groups before the next: members by name; cycles cut; a choice made. 0 or -ENOMEM. */
-int group_members(struct group *g, struct diag *d);
-int group_cut_cycles(struct group *const *groups, uint32_t n, struct diag *d);
-int group_settle(struct group *g, struct diag *d);
+/* One step from each sort of group (pick.c, relay.c). */
+struct outbound *pick_now(struct outbound *o, const struct flow_meta *m);
+struct outbound *pick_balance(struct outbound *o, const struct flow_meta *m);
+struct outbound *pick_relay(struct outbound *o, const struct flow_meta *m);
+void group_fini(struct outbound *o);
+
+/* Nodes that stand one behind the other, at most: dialer-proxy, relay. */
+#define WAY_MAX 16
+void chains_fini(struct out_set *s);
 
 /* ---- dialling ---- */
 
@@ -98,6 +116,22 @@ bool out_may_use(const struct outbound *o, const struct addr *ip);
 
 /* Ends a dial: counts it and calls d->done. From the loop only. */
 void out_dial_done(struct outbound *o, struct dial *d, struct stream *s, int err);
+
+/* A stream to a node's server: by a socket of ours, or dialled through the node's `via`. Embedded, zeroed but for done. */
+struct carrier {
+    void (*done)(struct carrier *c, struct stream *s, int err); /* once, from the loop */
+    struct endpoint peer; /* a socket: the address that answered; else unset */
+    /* private */
+    const struct out_env *env;
+    bool running, through;
+    union {
+        struct tcp_connect tc;
+        struct { struct outbound *leaf; struct dial dial; } via;
+    };
+};
+/* 0: done comes later; or -err. to.host is the caller's until done or cancel. */
+int carrier_start(struct carrier *c, struct outbound *o, const struct dest *to, enum lookup_for why);
+void carrier_cancel(struct carrier *c); /* harmless when not running; no callback after */
 
 /* Puts a layer on a connected stream: 0 and *up, or -err (down stays the caller's). */
 typedef int out_wrap_fn(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up);

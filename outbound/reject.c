@@ -1,8 +1,8 @@
 /*
- * reject.c - the ways that lead nowhere: REJECT, REJECT-DROP, PASS
+ * reject.c - the ways that lead nowhere: REJECT, REJECT-DROP, PASS, PASS-RULE
  *
- * What they do is said by their action and done by the engine, which answers the application (reset, ICMP error, silence) or, for PASS, goes
- * on with the next rule. Dialling one all the same fails with the fitting code.
+ * What they do is said by their action and done by the engine, which answers the application (reset, ICMP error, silence) or, for PASS and PASS-RULE,
+ * goes on with the next rule. Dialling one all the same fails with the fitting code.
  */
 #include "outbound/private.h"
 
@@ -45,5 +45,11 @@ const struct outbound_ops reject_drop_ops = {
 /* Outside of rule matching there is no next rule: then it rejects. */
 const struct outbound_ops pass_ops = {
     .type = "pass", .api_type = "Pass", .action = OUT_REJECT, .size = sizeof(struct outbound),
+    .init = reject_init, .dial = reject_dial, .open_pkt = reject_open_pkt,
+};
+
+/* The same within a list of sub-rules. */
+const struct outbound_ops pass_rule_ops = {
+    .type = "pass-rule", .api_type = "PassRule", .action = OUT_REJECT, .size = sizeof(struct outbound),
     .init = reject_init, .dial = reject_dial, .open_pkt = reject_open_pkt,
 };

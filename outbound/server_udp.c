@@ -1,8 +1,9 @@
 /*
- * server_udp.c - one connected UDP socket to a server whose name may have to be looked up first
+ * server_udp.c - datagrams to and from a node's server
  *
  *   address known ──────────────► connect at the end of the turn ──► ready
  *   name ──► look-up ──► the first address that connects ─────────► ready        nothing usable: dead
+ *   through another node ──► a session of that one ───────────────► ready        it resolves names itself
  */
 #include "outbound/server_udp.h"
 
@@ -14,7 +15,7 @@ static int try_address(struct server_udp *u, const struct addr *ip)
 {
     if (!out_may_use(u->o, ip))
         return -ENETUNREACH;
-    return sock_udp_connected(u->o->env->loop, &(struct endpoint){ *ip, u->port }, &u->sock);
+    return sock_udp_connected(u->o->env->loop, &(struct endpoint){ *ip, u->to.at.port }, &u->sock);
 }
 
 static void conclude(struct server_udp *u, int err)
@@ -25,11 +26,11 @@ static void conclude(struct server_udp *u, int err)
         u->ready(u);
 }
 
-static void on_address(struct job *j)
+static void on_begin(struct job *j)
 {
     struct server_udp *u = container_of(j, struct server_udp, job);
 
-    conclude(u, try_address(u, &u->ip));
+    conclude(u, u->sock ? 0 : try_address(u, &u->to.at.ip));
 }
 
 static void on_lookup(struct lookup *l, int err)
@@ -43,20 +44,34 @@ static void on_lookup(struct lookup *l, int err)
     conclude(u, r);
 }
 
-int server_udp_start(struct server_udp *u, const struct outbound *o, const struct dest *server)
+static int open_through(struct server_udp *u, struct outbound *via)
+{
+    struct flow_meta m = { .net = FLOW_UDP, .dst = u->to };
+    struct outbound *chain[OUT_CHAIN_MAX];
+    int r = out_open_pkt(chain[out_resolve(via, &m, chain) - 1], &m, &u->sock);
+
+    if (r == 0)
+        loop_defer(u->o->env->loop, &u->job);
+    return r;
+}
+
+int server_udp_start(struct server_udp *u, struct outbound *o, const struct dest *server)
 {
     const struct out_env *env = o->env;
     int r;
 
     u->o = o;
-    u->port = server->at.port;
-    u->ip = server->at.ip;
-    u->job.cb = on_address;
-    if (!server->host || addr_parse(server->host, &u->ip) == 0) {
+    u->to = *server;
+    u->job.cb = on_begin;
+    if (u->to.host && addr_parse(u->to.host, &u->to.at.ip) == 0)
+        u->to.host = NULL;
+    if (o->via)
+        return open_through(u, o->via);
+    if (!u->to.host) {
         loop_defer(env->loop, &u->job);
         return 0;
     }
-    u->lookup = (struct lookup){ .host = server->host, .why = LOOKUP_SERVER, .done = on_lookup };
+    u->lookup = (struct lookup){ .host = u->to.host, .why = LOOKUP_SERVER, .done = on_lookup };
     if ((r = env->resolver->lookup(env->resolver, &u->lookup)) < 0)
         return r;
     u->looking = true;
@@ -73,4 +88,14 @@ void server_udp_stop(struct server_udp *u)
     if (u->sock)
         pkt_close(u->sock);
     u->sock = NULL;
+}
+
+int server_udp_send(struct server_udp *u, const void *buf, size_t len)
+{
+    return pkt_send(u->sock, &u->to, buf, len);
+}
+
+bool server_udp_is_peer(const struct server_udp *u, const struct endpoint *from)
+{
+    return !u->o->via || u->to.host || endpoint_eq(from, &u->to.at);
 }

@@ -1,5 +1,5 @@
 /*
- * server_udp.h - one connected UDP socket to a server whose name may have to be looked up first
+ * server_udp.h - datagrams to and from a node's server
  */
 #ifndef OUTBOUND_SERVER_UDP_H
 #define OUTBOUND_SERVER_UDP_H
@@ -10,19 +10,23 @@
 /* Embedded in a protocol's session. Zeroed, then started. */
 struct server_udp {
     const struct outbound *o; /* whose server it is */
-    uint16_t port;
-    struct pktsess *sock; /* NULL until the address is known */
+    struct dest to;
+    struct pktsess *sock; /* a connected socket, or a session of what the node is dialled through; NULL until it is there */
     struct pktq waiting;
     void (*ready)(struct server_udp *u);  /* sock is there; send what waits */
     void (*dead)(struct server_udp *u, int err); /* no address, no socket; once, from the loop */
     struct lookup lookup;
     struct job job;
-    struct addr ip;
     bool looking;
 };
 
-/* Resolves (why: LOOKUP_SERVER) and connects; ready() or dead() come later from the loop. host is the caller's as long as it lasts. 0 or -err. */
-int server_udp_start(struct server_udp *u, const struct outbound *o, const struct dest *server);
+/* Begins; ready() or dead() come later from the loop. Without `via` the name is looked up (LOOKUP_SERVER) and a socket connected; with it, datagrams go
+ * through a session of what that leads to. host is the caller's as long as it lasts. 0 or -err (-ERR_UNSUPPORTED: what is below carries no UDP). */
+int server_udp_start(struct server_udp *u, struct outbound *o, const struct dest *server);
 void server_udp_stop(struct server_udp *u);
+/* One datagram to the server, once it is ready. 0 or -err. */
+int server_udp_send(struct server_udp *u, const void *buf, size_t len);
+/* May a datagram from there be the server's? Behind a name nobody knows; then the protocol must tell. */
+bool server_udp_is_peer(const struct server_udp *u, const struct endpoint *from);
 
 #endif

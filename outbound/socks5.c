@@ -149,7 +149,7 @@ struct shake {
     enum shake_state state;
     uint8_t cmd;
     struct dest to;
-    struct tcp_connect tc;
+    struct carrier carrier;
     struct stream *s;
     struct timer limit;
     uint8_t out[3 + 255 + 255];
@@ -164,7 +164,7 @@ static void shake_stop(struct shake *h)
 {
     h->state = SHAKE_DONE;
     timer_cancel(&h->limit);
-    tcp_connect_cancel(&h->tc);
+    carrier_cancel(&h->carrier);
     OPENSSL_cleanse(h->out, sizeof(h->out));
     if (h->s)
         h->s->on_ready = NULL;
@@ -308,9 +308,9 @@ static void on_limit(struct timer *t)
     shake_end(container_of(t, struct shake, limit), -ETIMEDOUT);
 }
 
-static void on_connected(struct tcp_connect *tc, struct stream *s, int err)
+static void on_connected(struct carrier *c, struct stream *s, int err)
 {
-    struct shake *h = container_of(tc, struct shake, tc);
+    struct shake *h = container_of(c, struct shake, carrier);
 
     if (err) {
         shake_end(h, err);
@@ -319,7 +319,7 @@ static void on_connected(struct tcp_connect *tc, struct stream *s, int err)
     h->s = s;
     s->owner = h;
     s->on_ready = on_ready;
-    timer_set(tc->env->loop, &h->limit, SHAKE_MS);
+    timer_set(h->node->o.env->loop, &h->limit, SHAKE_MS);
     say_greeting(h);
     converse(h);
 }
@@ -328,12 +328,13 @@ static void on_connected(struct tcp_connect *tc, struct stream *s, int err)
 static int shake_start(struct shake *h)
 {
     struct outbound *o = &h->node->o;
+    struct dest server = out_server(o);
 
     if (!atyp_put(h->out, &h->to))
         return -ERR_NAME;
     h->limit.cb = on_limit;
-    h->tc = (struct tcp_connect){ .env = o->env, .to = out_server(o), .why = LOOKUP_SERVER, .family = o->family, .done = on_connected };
-    return tcp_connect_start(&h->tc);
+    h->carrier.done = on_connected;
+    return carrier_start(&h->carrier, o, &server, LOOKUP_SERVER);
 }
 
 static void shake_cancel(struct shake *h)
@@ -433,7 +434,7 @@ static int send_framed(struct s5_udp *u, const struct dest *to, const void *buf,
         r = -EMSGSIZE;
     else {
         memcpy(out + 3 + head, buf, len);
-        r = pkt_send(u->relay.sock, &(struct dest){ 0 }, out, 3 + head + len);
+        r = server_udp_send(&u->relay, out, 3 + head + len);
     }
     buf_put(out);
     return r;
@@ -459,7 +460,7 @@ static void on_packet(struct pktsess *sock, const struct endpoint *peer, const v
     struct endpoint from;
     struct span payload;
 
-    if (u->p.on_packet && socks5_udp_open(buf, len, &from, &payload) == 0)
+    if (u->p.on_packet && server_udp_is_peer(&u->relay, peer) && socks5_udp_open(buf, len, &from, &payload) == 0)
         u->p.on_packet(&u->p, &from, payload.p, payload.len);
 }
 
@@ -515,7 +516,8 @@ static int find_relay(struct s5_udp *u, struct dest *relay)
             return -ENOMEM;
         relay->host = u->relay_name;
     } else if (addr_is_unspecified(&relay->at.ip)) {
-        relay->at.ip = h->tc.peer.ip;
+        relay->at.ip = h->carrier.peer.ip;
+        relay->host = addr_is_set(&relay->at.ip) ? NULL : h->node->o.server; /* behind another node only its name is known */
     }
     return 0;
 }

@@ -207,7 +207,7 @@ static int send_sealed(struct ss_udp *u, const struct dest *to, const void *buf,
         return -ENOMEM;
     random_bytes(salt, u->node->key.cipher->key_len);
     n = ss_udp_seal(&u->node->key, salt, to, buf, len, out);
-    r = n < 0 ? (int)n : pkt_send(u->server.sock, &(struct dest){ 0 }, out, (size_t)n);
+    r = n < 0 ? (int)n : server_udp_send(&u->server, out, (size_t)n);
     buf_put(out);
     return r;
 }
@@ -230,7 +230,7 @@ static void on_packet(struct pktsess *sock, const struct endpoint *peer, const v
     uint8_t *out;
     int r;
 
-    if (!u->p.on_packet || !(out = buf_get()))
+    if (!u->p.on_packet || !server_udp_is_peer(&u->server, peer) || !(out = buf_get()))
         return;
     r = ss_udp_open(&u->node->key, buf, len, out, &from, &payload);
     if (r == 0) {

@@ -12,79 +12,15 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "outbound/outbound.h"
+#include "tests/unit/outbound_loaded.h"
 
-#define N(a) (sizeof(a) / sizeof((a)[0]))
-
-static const struct out_env env;
-
-struct loaded {
-    struct diag d;
-    struct out_set *s;
-};
-
-static void load(struct loaded *l, const char *yaml)
-{
-    struct profile *p;
-
-    diag_init(&l->d, "test.yaml", yaml, strlen(yaml), false);
-    p = profile_load(yaml, strlen(yaml), &l->d);
-    if (!p)
-        diag_print(&l->d, stderr, false);
-    assert_non_null(p);
-    l->s = out_set_new(p, &env, &l->d);
-    assert_non_null(l->s);
-}
-
-static void unload(struct loaded *l)
-{
-    out_set_put(l->s);
-    diag_fini(&l->d);
-}
-
-/* How many messages have this code and contain the text. */
-static unsigned said(const struct loaded *l, const char *code, const char *text)
-{
-    unsigned n = 0;
-
-    for (size_t i = 0; i < l->d.n; i++)
-        n += !strcmp(l->d.items[i].code, code) && strstr(l->d.items[i].message, text);
-    return n;
-}
-
-/* "A > B > C": the way from a name to its leaf. */
-static const char *way(struct loaded *l, const char *name, char buf[256])
-{
-    struct outbound *chain[OUT_CHAIN_MAX];
-    int n = out_resolve(out_find(l->s, name), NULL, chain);
-    size_t at = 0;
-
-    buf[0] = 0;
-    for (int i = 0; i < n; i++)
-        at += (size_t)snprintf(buf + at, 256 - at, "%s%s", i ? " > " : "", chain[i]->name);
-    return buf;
-}
-
-static void assert_members(struct loaded *l, const char *group, const char *const names[], size_t n)
-{
-    struct outbound *g = out_find(l->s, group);
-
-    assert_non_null(g);
-    for (size_t i = 0; i < n; i++) {
-        assert_non_null(out_member(g, (uint32_t)i));
-        assert_string_equal(out_member(g, (uint32_t)i)->name, names[i]);
-    }
-    assert_null(out_member(g, (uint32_t)n));
-}
-
-#define SS(name) "  - {name: " name ", type: ss, server: h.example, port: 8388, cipher: aes-256-gcm, password: pw}\n"
 
 static void test_builtins_and_global(void **state)
 {
     static const struct { const char *name, *api; enum out_action action; } want[] = {
         { "DIRECT", "Direct", OUT_DIRECT },           { "REJECT", "Reject", OUT_REJECT },
         { "REJECT-DROP", "RejectDrop", OUT_REJECT_DROP }, { "PASS", "Pass", OUT_REJECT },
-        { "COMPATIBLE", "Compatible", OUT_DIRECT },
+        { "COMPATIBLE", "Compatible", OUT_DIRECT },   { "PASS-RULE", "PassRule", OUT_REJECT },
     };
     struct loaded l;
     char buf[256];
@@ -102,7 +38,7 @@ static void test_builtins_and_global(void **state)
     assert_string_equal(way(&l, "GLOBAL", buf), "GLOBAL > DIRECT");
     assert_int_equal(out_select(out_find(l.s, "GLOBAL"), "G"), 0);
     assert_string_equal(way(&l, "GLOBAL", buf), "GLOBAL > G > A");
-    assert_int_equal(out_count(l.s), 5 + 2 + 1 + 1);
+    assert_int_equal(out_count(l.s), 6 + 2 + 1 + 1);
     assert_null(out_at(l.s, out_count(l.s)));
     assert_null(out_at(l.s, -1));
     assert_int_equal(l.d.n, 0);
@@ -159,7 +95,6 @@ static void test_unavailable_nodes(void **state)
         { "mi", "type: ss, server: a, port: 1, cipher: aes-128-gcm", "missing-key", "password" },
         { "po", "type: ss, server: a, port: 99999, cipher: aes-128-gcm, password: SECRETpw", "bad-value", "99999" },
         { "tl", "type: socks5, server: a, port: 1, tls: true", "unsupported-proxy", "tls" },
-        { "di", "type: ss, server: a, port: 1, cipher: aes-128-gcm, password: SECRETpw, dialer-proxy: ok", "unsupported-proxy", "dialer-proxy" },
     };
     char yaml[8192] = "proxies:\n" SS("ok"), groups[256] = "proxy-groups:\n  - {name: G, type: select, proxies: [";
     const char *members[N(cases) + 1];
@@ -227,33 +162,7 @@ static void test_ignored_options_are_named(void **state)
              "  - {name: B, type: ss, server: h, port: 1, cipher: aes-128-gcm, password: x, ip-version: dual, tfo: true, mptcp: true, smux: {enabled: false}}\n");
     assert_int_equal(l.d.n, 4);
     assert_int_equal(said(&l, "unsupported-key", "\"A\""), 4);
-    assert_int_equal(out_count(l.s), 5 + 2 + 1);
-    unload(&l);
-}
-
-static void test_members_by_every_means(void **state)
-{
-    struct loaded l;
-
-    load(&l, "proxies:\n" SS("b") SS("a") "  - {name: v, type: vless, server: h, port: 1, uuid: x}\n"
-             "proxy-groups:\n"
-             "  - {name: U, type: select, proxies: [a, nobody, later, U2]}\n"
-             "  - {name: I, type: select, proxies: [b], include-all: true, filter: x}\n"
-             "  - {name: P, type: url-test, use: [prov], proxies: [b, a], url: 'http://t/', interval: 300}\n"
-             "  - {name: later, type: fallback, proxies: [a]}\n"
-             "  - {name: U2, type: strange, proxies: [DIRECT], disable-udp: true}\n");
-    assert_members(&l, "U", (const char *[]){ "a", "later", "U2" }, 3);
-    assert_members(&l, "I", (const char *[]){ "b", "a", "b", "v" }, 4);
-    assert_members(&l, "P", (const char *[]){ "b", "a" }, 2);
-    assert_int_equal(said(&l, "unknown-target", "\"nobody\""), 1);
-    assert_int_equal(said(&l, "unsupported-key", "filter"), 1);
-    assert_int_equal(said(&l, "unsupported-key", "proxy-providers"), 1);
-    assert_int_equal(said(&l, "unsupported-key", "url-test"), 1);
-    assert_int_equal(said(&l, "unsupported-key", "\"later\": fallback"), 1);
-    assert_int_equal(said(&l, "unknown-type", "strange"), 1);
-    assert_string_equal(out_find(l.s, "P")->ops->api_type, "URLTest");
-    assert_false(out_find(l.s, "U2")->udp);
-    assert_true(out_find(l.s, "U")->udp);
+    assert_int_equal(out_count(l.s), 6 + 2 + 1);
     unload(&l);
 }
 
@@ -434,7 +343,6 @@ int main(void)
         cmocka_unit_test(test_unavailable_nodes),
         cmocka_unit_test(test_keys_in_any_spelling),
         cmocka_unit_test(test_ignored_options_are_named),
-        cmocka_unit_test(test_members_by_every_means),
         cmocka_unit_test(test_empty_groups),
         cmocka_unit_test(test_cycles_are_cut_and_shown),
         cmocka_unit_test(test_ten_thousand_groups_deep),

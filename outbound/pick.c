@@ -1,0 +1,284 @@
+/*
+ * pick.c - what a group chooses
+ *
+ *   select                     the member that the user chose, else the first
+ *   url-test, fallback, smart  the member that the user pinned, else the first: this build measures no delays
+ *   load-balance               each flow chooses: by its destination (the same site goes the same way), by turns, or by source and destination
+ *
+ * "First" means: the first that can be dialled. A select does not take a way around the proxies for one: when its first member cannot be dialled and only
+ * DIRECT or REJECT could, it stays with that member and its flows are rejected with the reason. A group without members uses empty-fallback, else COMPATIBLE
+ * (direct); where strict-route promises that nothing goes in clear, REJECT.
+ */
+#include <errno.h>
+#include <libpsl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/hash.h"
+#include "outbound/build.h"
+
+/* ---- asking and choosing ---- */
+
+struct outbound *out_member(struct outbound *o, uint32_t i)
+{
+    struct group *g = group_of(o);
+
+    return g && i < g->n_members ? g->members[i] : NULL;
+}
+
+struct outbound *out_now(struct outbound *o)
+{
+    struct group *g = group_of(o);
+
+    return g ? g->now : NULL;
+}
+
+int out_select(struct outbound *o, const char *member)
+{
+    struct group *g = group_of(o);
+
+    if (!g || o->ops->pick != pick_now)
+        return -EINVAL;
+    for (uint32_t i = 0; i < g->n_members; i++) {
+        if (strcmp(g->members[i]->name, member) != 0)
+            continue;
+        if (g->members[i]->why)
+            return -ERR_UNSUPPORTED;
+        g->now = g->members[i];
+        return 0;
+    }
+    return -ENOENT;
+}
+
+int out_resolve(struct outbound *o, const struct flow_meta *m, struct outbound *chain[OUT_CHAIN_MAX])
+{
+    bool udp = m && m->net == FLOW_UDP;
+    int n = 0;
+
+    for (;; o = o->ops->pick(o, m)) {
+        chain[n < OUT_CHAIN_MAX ? n++ : n - 1] = o;
+        if (!o->ops->pick || (udp && !o->udp))
+            return n;
+    }
+}
+
+struct outbound *pick_now(struct outbound *o, const struct flow_meta *m)
+{
+    return group_of(o)->now;
+}
+
+/* ---- load-balance ---- */
+
+#define TRIES 5
+#define STICKY_SLOTS 1024
+#define STICKY_MS 600000
+
+struct sticky {
+    struct { uint64_t key, until_ms; uint32_t member; } slot[STICKY_SLOTS];
+};
+
+void group_fini(struct outbound *o)
+{
+    free(group_of(o)->sticky);
+}
+
+/* A bucket in 0..n-1; of n + 1 buckets only one in n + 1 keys moves (J. Lamping, E. Veach: "A Fast, Minimal Memory, Consistent Hash Algorithm"). */
+static uint32_t jump_hash(uint64_t key, uint32_t n)
+{
+    int64_t b = -1, j = 0;
+
+    while (j < n) {
+        b = j;
+        key = key * 2862933555777941757u + 1;
+        j = (int64_t)((double)(b + 1) * ((double)(1ll << 31) / (double)((key >> 33) + 1)));
+    }
+    return (uint32_t)b;
+}
+
+/* The same on every start: a site keeps its way. */
+static uint64_t stable_hash(const void *p, size_t len)
+{
+    static const uint8_t key[16] = "shunt balances.";
+
+    return siphash13(key, p, len);
+}
+
+/* The registered domain of the name (public suffix and one label more), else the address. */
+static uint64_t key_of_destination(const struct flow_meta *m)
+{
+    const char *host = m->dst.host, *site = host ? psl_registrable_domain(psl_builtin(), host) : NULL;
+
+    if (host)
+        return stable_hash(site ? site : host, strlen(site ? site : host));
+    return stable_hash(m->dst.at.ip.b, addr_len(&m->dst.at.ip));
+}
+
+static struct outbound *first_of(const struct group *g)
+{
+    for (uint32_t i = 0; i < g->n_members; i++)
+        if (!g->members[i]->why)
+            return g->members[i];
+    return g->members[0];
+}
+
+static struct outbound *by_hash(struct group *g, const struct flow_meta *m)
+{
+    uint64_t key = key_of_destination(m);
+
+    for (int i = 0; i < TRIES; i++, key++) {
+        struct outbound *o = g->members[jump_hash(key, g->n_members)];
+
+        if (!o->why)
+            return o;
+    }
+    return first_of(g);
+}
+
+static uint32_t next_turn(struct group *g)
+{
+    for (uint32_t i = 0; i < g->n_members; i++) {
+        uint32_t at = g->turn++ % g->n_members;
+
+        if (!g->members[at]->why)
+            return at;
+    }
+    return 0;
+}
+
+static struct outbound *by_memory(struct group *g, const struct flow_meta *m)
+{
+    uint64_t src = stable_hash(m->src.ip.b, addr_len(&m->src.ip)), both[2] = { src, key_of_destination(m) }, key = stable_hash(both, sizeof(both));
+    uint64_t now = g->o.env->loop ? loop_now(g->o.env->loop) : 0;
+
+    if (!g->sticky && !(g->sticky = calloc(1, sizeof(*g->sticky))))
+        return by_hash(g, m);
+    if (g->sticky->slot[key % STICKY_SLOTS].key != key || now >= g->sticky->slot[key % STICKY_SLOTS].until_ms)
+        g->sticky->slot[key % STICKY_SLOTS].member = next_turn(g);
+    g->sticky->slot[key % STICKY_SLOTS].key = key;
+    g->sticky->slot[key % STICKY_SLOTS].until_ms = now + STICKY_MS;
+    return g->members[g->sticky->slot[key % STICKY_SLOTS].member];
+}
+
+struct outbound *pick_balance(struct outbound *o, const struct flow_meta *m)
+{
+    struct group *g = group_of(o);
+
+    if (!m)
+        return first_of(g);
+    switch ((enum balance)g->strategy) {
+    case BALANCE_ROUND_ROBIN: return g->members[next_turn(g)];
+    case BALANCE_STICKY: return by_memory(g, m);
+    case BALANCE_HASH: break;
+    }
+    return by_hash(g, m);
+}
+
+/* ---- the first choice, once all below is settled ---- */
+
+static void close_gaps(struct group *g)
+{
+    uint32_t n = 0;
+
+    for (uint32_t i = 0; i < g->n_members; i++)
+        if (g->members[i])
+            g->members[n++] = g->members[i];
+    g->n_members = n;
+}
+
+static struct outbound *stand_in(struct group *g)
+{
+    struct out_set *s = g->o.set;
+    struct outbound *o = g->empty_fallback ? out_find(s, g->empty_fallback) : NULL;
+
+    if (o && !group_of(o) && o->id >= 0)
+        return o;
+    return out_find(s, s->profile->tun.strict_route ? "REJECT" : "COMPATIBLE");
+}
+
+static void fill_empty(struct group *g, const char *path, struct diag *d)
+{
+    bool named = g->names.n || g->use.n || g->include_all_proxies || g->include_all_providers;
+    char name[OUT_NAME_MAX], other[OUT_NAME_MAX];
+
+    g->members[0] = stand_in(g); /* there is always room for one more */
+    g->n_members = 1;
+    if (g->starved)
+        return; /* the provider has been spoken of */
+    diag_warn(d, g->o.node->line, g->o.node->column, path, named ? "unknown-target" : "missing-key",
+              named ? "group \"%s\" has no usable member left: its flows go to %s" : "group \"%s\" names no members: its flows go to %s",
+              out_quote(g->o.name, name), out_quote(g->members[0]->name, other));
+}
+
+/* Why no flow can go this way; NULL when one can. */
+static const char *why_not(const struct group *g)
+{
+    bool relay = g->o.ops->pick == pick_relay;
+
+    for (uint32_t i = 0; i < g->n_members; i++)
+        if (!g->members[i]->why != relay)
+            return relay ? g->members[i]->why : NULL;
+    return relay ? NULL : g->members[0]->why;
+}
+
+static bool is_proxy(const struct outbound *o)
+{
+    while (group_of(o))
+        o = group_of(o)->leaf;
+    return o->ops->action == OUT_PROXY;
+}
+
+/* A select whose first member cannot be dialled: the first proxy that can, else that member all the same. */
+static struct outbound *instead_of_first(const struct group *g)
+{
+    for (uint32_t i = 1; i < g->n_members; i++)
+        if (!g->members[i]->why && is_proxy(g->members[i]))
+            return g->members[i];
+    return g->members[0];
+}
+
+static void say_choice(const struct group *g, const char *path, struct diag *d)
+{
+    char group[OUT_NAME_MAX], first[OUT_NAME_MAX], now[OUT_NAME_MAX];
+    const struct cfg_node *at = g->names.n && !strcmp(g->names.v[0], g->members[0]->name) ? g->names.at[0] : g->o.node;
+
+    if (!g->members[0]->why || !g->o.node)
+        return;
+    out_quote(g->o.name, group);
+    out_quote(g->members[0]->name, first);
+    if (g->now->why)
+        diag_warn(d, at->line, at->column, path, "unsupported-key", "group \"%s\": \"%s\" cannot be dialled: its flows are rejected%s", group, first,
+                  g->o.why ? "" : " until you choose another member");
+    else if (g->o.ops == group_select)
+        diag_warn(d, at->line, at->column, path, "unsupported-key", "group \"%s\": its first member \"%s\" cannot be dialled: \"%s\" is taken instead", group,
+                  first, out_quote(g->now->name, now));
+}
+
+static void choose(struct group *g, const char *path, struct diag *d)
+{
+    const struct cfg_node *at = g->o.node ? cfg_find(g->o.node, "default-selected", CFG_KEYS_NOCASE) : NULL;
+    char name[OUT_NAME_MAX], group[OUT_NAME_MAX];
+
+    g->now = g->o.ops != group_select ? first_of(g) : g->members[0]->why ? instead_of_first(g) : g->members[0];
+    if (!g->preferred || !*g->preferred) {
+        say_choice(g, path, d);
+        return;
+    }
+    if (out_select(&g->o, g->preferred) < 0)
+        diag_warn(d, at->line, at->column, path, "unknown-target", "group \"%s\": default-selected \"%s\" is not a usable member; \"%s\" is taken",
+                  out_quote(g->o.name, group), out_quote(g->preferred, name), g->now->name);
+}
+
+void group_settle(struct build *b, struct group *g)
+{
+    char path[32] = "";
+
+    if (g->entry)
+        snprintf(path, sizeof(path), "proxy-groups[%u]", g->entry->index);
+    close_gaps(g);
+    if (!g->n_members)
+        fill_empty(g, path, b->d);
+    g->o.why = why_not(g);
+    choose(g, path, b->d);
+    g->leaf = group_of(g->now) ? group_of(g->now)->leaf : g->now;
+}

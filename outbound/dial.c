@@ -20,13 +20,24 @@ bool out_may_use(const struct outbound *o, const struct addr *ip)
     return o->family != OPT_V6;
 }
 
+/* A node that this build cannot dial: the log says why, once. */
+static int refuse(struct outbound *o)
+{
+    char name[OUT_NAME_MAX];
+
+    if (!o->hinted && o->why)
+        log_warn(LOG_OUT, "%s: its flows are rejected: %s", out_quote(o->name, name), o->why);
+    o->hinted = true;
+    return -ERR_UNSUPPORTED;
+}
+
 int out_dial(struct outbound *o, struct dial *d)
 {
     int r;
 
     d->priv = NULL;
     o->n_dials++;
-    r = o->ops->dial && !o->why ? o->ops->dial(o, d) : -ERR_UNSUPPORTED;
+    r = o->ops->dial && !o->why ? o->ops->dial(o, d) : refuse(o);
     if (r < 0)
         o->n_failed++;
     return r;
@@ -49,7 +60,9 @@ void out_dial_done(struct outbound *o, struct dial *d, struct stream *s, int err
 
 int out_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out)
 {
-    if (!o->udp || !o->ops->open_pkt || o->why)
+    if (o->why)
+        return refuse(o);
+    if (!o->udp || !o->ops->open_pkt)
         return -ERR_UNSUPPORTED;
     return o->ops->open_pkt(o, m, out);
 }

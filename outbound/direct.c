@@ -200,8 +200,12 @@ static void on_dead(struct pktsess *sock, int err)
 
 static int direct_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out)
 {
-    struct direct_udp *u = calloc(1, sizeof(*u));
+    struct outbound *chain[OUT_CHAIN_MAX];
+    struct direct_udp *u;
 
+    if (o->via) /* "direct" from where that ends */
+        return out_open_pkt(chain[out_resolve(o->via, m, chain) - 1], m, out);
+    u = calloc(1, sizeof(*u));
     if (!u || !(u->sock = sock_udp(o->env->loop))) {
         free(u);
         return -ENOMEM;

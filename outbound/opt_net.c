@@ -292,6 +292,18 @@ static const struct {
     [OPT_NET_GRPC] = { "grpc-opts", read_grpc }, [OPT_NET_XHTTP] = { "xhttp-opts", read_xhttp },
 };
 
+/* Keys of an older format, which converters go on writing. */
+static void say_left_over(const struct opt_src *s)
+{
+    static const char *const keys[] = { "ws-path", "ws-headers" };
+
+    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]); i++)
+        if (opt_find(s, keys[i])) {
+            opt_warn(s, keys[i], "leftover", "%s is an old key without effect: ws-opts: {path: ..., headers: {Host: ...}} is what counts", keys[i]);
+            return;
+        }
+}
+
 static int read_transport(struct opt_transport *t, const struct opt_src *s, unsigned allowed)
 {
     static const struct cfg_node nothing = { .kind = CFG_MAP };
@@ -312,6 +324,8 @@ static int read_transport(struct opt_transport *t, const struct opt_src *s, unsi
     if (!opt_sub(s, kinds[t->kind].key, &sub, &r)) {
         if (r < 0)
             return r;
+        if (t->kind == OPT_NET_WS)
+            say_left_over(s);
         sub.map = &nothing;
     }
     return kinds[t->kind].read(t, &sub);

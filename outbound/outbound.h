@@ -53,7 +53,7 @@ struct outbound {
     bool ready;              /* init gave 0: fini is due */
     uint8_t family;          /* enum opt_family: which addresses of its server (a direct: of the destination) are dialled */
     bool answered;           /* the protocol heard something true from the server, ever */
-    bool hinted;             /* the log has said that it never did */
+    bool hinted;             /* the log has said that it never did, or that it cannot be dialled */
     const char *server;      /* proxies: name or address of the server, else NULL; borrowed from the profile */
     uint16_t port;
     const struct cfg_node *node;

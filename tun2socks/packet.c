@@ -10,6 +10,7 @@
 #include <string.h>
 
 #define EXTENSIONS_MAX 8
+enum { EXT_HOP = 0, EXT_ROUTING = 43, EXT_FRAGMENT = 44, EXT_DESTINATION = 60 };
 
 static int parse4(struct packet *p, uint8_t *b, size_t n)
 {
@@ -35,10 +36,10 @@ static int parse4(struct packet *p, uint8_t *b, size_t n)
     return 0;
 }
 
-/* Walks the extension headers. */
+/* Walks the extension headers. A datagram that has a fragment header and is whole all the same is no fragment (RFC 6946). */
 static int walk6(struct packet *p, uint8_t next, uint32_t at)
 {
-    for (int i = 0; i < EXTENSIONS_MAX; i++) {
+    for (int i = 0;; i++) {
         uint32_t left = p->len - at, len;
         uint8_t *h = p->ip + at;
 
@@ -50,9 +51,14 @@ static int walk6(struct packet *p, uint8_t next, uint32_t at)
             p->l4 = h;
             p->l4_len = left;
             return 0;
-        case 44: /* fragment: what follows is a piece, whatever it is */
-            if (left < 8)
-                return -EBADMSG;
+        case EXT_HOP: case EXT_ROUTING: case EXT_FRAGMENT: case EXT_DESTINATION: break;
+        default: return -EPROTONOSUPPORT;
+        }
+        if (i == EXTENSIONS_MAX)
+            return -EPROTONOSUPPORT;
+        if (left < 8 || (len = next == EXT_FRAGMENT ? 8 : (h[1] + 1u) * 8) > left || (next == EXT_ROUTING && h[2] == 0))
+            return -EBADMSG;
+        if (next == EXT_FRAGMENT && get16(h + 2) & 0xfff9) { /* what follows is a piece, whatever it is */
             p->proto = h[0];
             p->l4 = h + 8;
             p->l4_len = left - 8;
@@ -61,15 +67,10 @@ static int walk6(struct packet *p, uint8_t next, uint32_t at)
             p->frag_id = get32(h + 4);
             p->is_fragment = true;
             return 0;
-        case 0: case 43: case 60: break;
-        default: return -EPROTONOSUPPORT;
         }
-        if (left < 8 || (len = (h[1] + 1u) * 8) > left || (next == 43 && h[2] == 0))
-            return -EBADMSG;
         next = h[0];
         at += len;
     }
-    return -EPROTONOSUPPORT;
 }
 
 static int parse6(struct packet *p, uint8_t *b, size_t n)

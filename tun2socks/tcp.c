@@ -45,7 +45,7 @@ struct tcp_flow {
     uint16_t syn_len, syn_l4, peer_mss;
     int err;
     uint8_t waits, news; /* STREAM_* */
-    bool mapped, had_pcb, rx_eof, tx_shut, orphan; /* orphan: the owner is gone */
+    bool mapped, rx_eof, tx_shut, fin_sent, orphan; /* orphan: the owner is gone */
     uint8_t was_full;
 
     struct pbuf *rx, **rx_end;
@@ -396,7 +396,6 @@ static err_t on_passive_open(u8_t id, struct tcp_pcb_listen *listener, struct tc
     if (!f)
         return ERR_VAL;
     f->pcb = child;
-    f->had_pcb = true;
     f->peer_mss = child->mss;
     tcp_arg(child, f);
     tcp_recv(child, on_recv);
@@ -527,6 +526,16 @@ static void rx_free(struct pbuf *p)
     pool_put(&the_stack->rx, container_of((struct pbuf_custom *)p, struct rxbuf, pc));
 }
 
+/* The end of what the owner writes. A connection that is shut in the middle of its handshake would never send what was written before (lwIP opens the congestion window
+ * when the handshake ends, and in no other state), so that waits. */
+static void send_fin(struct tcp_flow *f)
+{
+    if (!f->pcb || !f->tx_shut || f->fin_sent || f->pcb->state == SYN_RCVD)
+        return;
+    f->fin_sent = true;
+    tcp_shutdown(f->pcb, 0, 1);
+}
+
 /* Gives a segment to lwIP as if ip_input had; b is taken over. */
 static void feed(struct tcp_flow *f, struct rxbuf *b, uint8_t *ip, uint8_t *l4, uint32_t l4_len)
 {
@@ -544,6 +553,7 @@ static void feed(struct tcp_flow *f, struct rxbuf *b, uint8_t *ip, uint8_t *l4, 
     to_lwip_addr(&f->dst.ip, &ip_data.current_iphdr_dest);
     mine = enter(f);
     tcp_input(p, &st->netif);
+    send_fin(f);
     leave(f, mine);
 }
 
@@ -900,8 +910,7 @@ static int tcp_do_shutdown(struct stream *s)
         return f->err;
     f->tx_shut = true;
     mine = enter(f);
-    if (f->pcb)
-        tcp_shutdown(f->pcb, 0, 1);
+    send_fin(f);
     leave(f, mine);
     return 0;
 }

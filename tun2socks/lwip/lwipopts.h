@@ -16,6 +16,7 @@
 #define LWIP_IPV4        1
 #define LWIP_IPV6        1
 #define LWIP_IPV6_SCOPES 0 /* zones would spoil the comparison of addresses */
+#define IP_DEFAULT_TTL   64 /* as the packets that we build ourselves */
 
 /* parsed and built by us, or not wanted */
 #define LWIP_ICMP                        0

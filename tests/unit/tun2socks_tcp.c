@@ -1,0 +1,632 @@
+/*
+ * tun2socks_tcp.c - connections of applications as streams: opening, bytes both ways, ends
+ */
+#include "tun2socks_world.h"
+
+/* ---- segments in a scripted conversation ---- */
+
+#define ISS 0x7ffffff0u
+
+/* From port `port` of this machine to 203.0.113.9:443, or the same in IPv6. */
+static struct segment seg(int ver, uint16_t port, uint8_t flags, uint32_t seq, uint32_t ack)
+{
+    return (struct segment){ .src = here(ver, port), .dst = there(ver, 9, 443), .seq = seq, .ack = ack, .flags = flags, .wnd = 65535 };
+}
+
+static void say(struct world *w, int ver, uint16_t port, uint8_t flags, uint32_t seq, uint32_t ack)
+{
+    struct segment g = seg(ver, port, flags, seq, ack);
+
+    send_segment(w, &g);
+}
+
+static inline void say_data(struct world *w, int ver, uint16_t port, uint32_t seq, uint32_t ack, const void *data, uint32_t len)
+{
+    struct segment g = seg(ver, port, ACK | PSH, seq, ack);
+
+    g.data = data;
+    g.len = len;
+    send_segment(w, &g);
+}
+
+/* The next packet must be a segment with these flags, to that port. */
+static struct seen expect(struct world *w, uint16_t port, uint8_t flags)
+{
+    struct seen *s = world_take(w), copy;
+
+    if (!s)
+        fail_msg("%s: nothing came", w->k.name);
+    assert_int_equal(s->proto, PROTO_TCP);
+    assert_int_equal(s->to.port, port);
+    assert_true(endpoint_eq(&s->from, &(struct endpoint){ there(s->ver, 9, 0).ip, 443 }));
+    if ((s->flags & ~PSH) != flags)
+        fail_msg("%s: flags %#x instead of %#x", w->k.name, s->flags, flags);
+    copy = *s;
+    free(s);
+    return copy;
+}
+
+/* Opens a connection by hand; returns the stack's sequence number, after its SYN. The client's next is ISS + 1. */
+static inline uint32_t open_by_hand(struct world *w, int ver, uint16_t port)
+{
+    struct seen s;
+
+    say(w, ver, port, SYN, ISS, 0);
+    s = expect(w, port, SYN | ACK);
+    say(w, ver, port, ACK, ISS + 1, s.seq + 1);
+    assert_true(world_silent(w));
+    return s.seq + 1;
+}
+
+/* ---- opening ---- */
+
+static void a_syn_is_held_until_it_is_accepted(void **state)
+{
+    for (size_t i = 0; i < 2 * COUNT(kernels); i++) {
+        int ver = i % 2 ? 6 : 4;
+        struct world w;
+        struct seen s;
+        struct segment g = seg(ver, 1000, SYN, ISS, 0);
+        struct owner *o;
+
+        world_open(&w, &kernels[i / 2]);
+        w.on_flow = hold;
+        g.mss = 1400;
+        g.scale = 7;
+        g.sack = true;
+        send_segment(&w, &g);
+        world_pass(&w, 3000);
+        assert_true(world_silent(&w));
+        assert_int_equal(w.n_flows, 1);
+        o = w.first;
+        assert_int_equal(o->meta.net, FLOW_TCP);
+        assert_int_equal(o->meta.via, FLOW_VIA_TUN);
+        assert_true(endpoint_eq(&o->meta.src, &g.src));
+        assert_true(endpoint_eq(&o->meta.orig, &g.dst) && endpoint_eq(&o->meta.dst.at, &g.dst));
+        assert_null(o->meta.dst.host);
+        assert_int_equal(world_stats(&w).held_syns, 1);
+        assert_int_equal(world_stats(&w).tcp_flows, 1);
+        assert_int_equal(world_stats(&w).hot_flows, 0);
+
+        assert_int_equal(stream_accept(o->s), 0);
+        s = expect(&w, 1000, SYN | ACK);
+        assert_int_equal(s.ver, ver);
+        assert_int_equal(s.ack, ISS + 1);
+        assert_int_equal(s.mss, w.k.mtu - (ver == 4 ? 40 : 60));
+        assert_int_equal(s.scale, 4);
+        assert_true(s.sack);
+        assert_int_equal(world_stats(&w).held_syns, 0);
+        assert_int_equal(stream_accept(o->s), 0); /* again: nothing */
+        assert_true(world_silent(&w));
+        say(&w, ver, 1000, ACK, ISS + 1, s.seq + 1);
+        world_pass(&w, 1000);
+        assert_true(world_silent(&w));
+        assert_int_equal(world_stats(&w).hot_flows, 0);
+        world_close(&w);
+    }
+}
+
+static void a_plain_syn_gets_a_plain_answer(void **state)
+{
+    struct world w;
+    struct seen s;
+
+    world_open(&w, &kernels[0]);
+    say(&w, 4, 1000, SYN, ISS, 0);
+    s = expect(&w, 1000, SYN | ACK);
+    assert_int_equal(s.scale, -1);
+    assert_false(s.sack);
+    assert_true(s.wnd > 30000); /* unscaled */
+    world_close(&w);
+}
+
+static void a_repeated_syn_is_swallowed_while_held(void **state)
+{
+    struct world w;
+
+    world_open(&w, &kernels[0]);
+    w.on_flow = hold;
+    for (int i = 0; i < 4; i++)
+        say(&w, 4, 1000, SYN, ISS, 0);
+    assert_true(world_silent(&w));
+    assert_int_equal(w.n_flows, 1);
+    assert_int_equal(world_stats(&w).held_syns, 1);
+    say(&w, 4, 1000, ACK, ISS + 1, 77); /* nor does anything else get an answer */
+    assert_true(world_silent(&w));
+    assert_int_equal(stream_accept(w.first->s), 0);
+    assert_int_equal(expect(&w, 1000, SYN | ACK).ack, ISS + 1);
+    say(&w, 4, 1000, SYN, ISS, 0); /* but now the answer may have been lost */
+    assert_int_equal(expect(&w, 1000, SYN | ACK).ack, ISS + 1);
+    world_close(&w);
+}
+
+static void a_new_sequence_number_replaces_the_held_one(void **state)
+{
+    struct world w;
+
+    world_open(&w, &kernels[0]);
+    w.on_flow = hold;
+    say(&w, 4, 1000, SYN, ISS, 0);
+    say(&w, 4, 1000, SYN, ISS + 5000, 0);
+    assert_true(world_silent(&w));
+    assert_int_equal(w.n_flows, 1);
+    assert_int_equal(world_stats(&w).held_syns, 1);
+    assert_int_equal(stream_accept(w.first->s), 0);
+    assert_int_equal(expect(&w, 1000, SYN | ACK).ack, ISS + 5001);
+    world_close(&w);
+}
+
+static void a_reset_cancels_a_held_syn(void **state)
+{
+    struct world w;
+    struct owner *o;
+
+    world_open(&w, &kernels[0]);
+    w.on_flow = hold;
+    say(&w, 4, 1000, SYN, ISS, 0);
+    world_settle(&w);
+    o = w.first;
+    o->reads = false;
+    say(&w, 4, 1000, RST, ISS + 1, 0);
+    world_settle(&w);
+    assert_true(o->told & STREAM_FAILED);
+    assert_int_equal(stream_accept(o->s), -ECONNRESET);
+    assert_int_equal(world_stats(&w).held_syns, 0);
+    say(&w, 4, 1000, SYN, ISS, 0); /* the old stream is still there, and not in the way */
+    world_settle(&w);
+    assert_int_equal(w.n_flows, 2);
+    assert_int_equal(stream_accept(w.first->s), 0);
+    expect(&w, 1000, SYN | ACK);
+    owner_refuse(o, -ECONNRESET);
+    assert_true(world_silent(&w));
+    assert_int_equal(world_stats(&w).tcp_flows, 1);
+    world_close(&w);
+}
+
+/* What the application's connect() makes of it: lwip-tun section 3. */
+static const struct refusal {
+    int err;
+    int type4, code4, type6, code6; /* -1: a reset; -2: silence */
+} refusals[] = {
+    { -ECONNREFUSED, -1, 0, -1, 0 }, { -ERR_RULE, -1, 0, -1, 0 },   { -ECONNRESET, -1, 0, -1, 0 }, { -ENOMEM, -1, 0, -1, 0 },
+    { -ENETUNREACH, 3, 0, 1, 0 },    { -EHOSTUNREACH, 3, 1, 1, 3 }, { -ETIMEDOUT, 3, 1, 1, 3 },    { -ERR_DROP, -2, 0, -2, 0 },
+};
+
+static void refused_as_told(void **state)
+{
+    for (size_t i = 0; i < 2 * COUNT(refusals); i++) {
+        const struct refusal *r = &refusals[i / 2];
+        int ver = i % 2 ? 6 : 4, type = ver == 4 ? r->type4 : r->type6, code = ver == 4 ? r->code4 : r->code6;
+        struct segment g = seg(ver, 1000, SYN, ISS, 0);
+        struct world w;
+        struct seen *s;
+
+        world_open(&w, &kernels[i % COUNT(kernels)]);
+        w.on_flow = hold;
+        g.mss = 1460;
+        send_segment(&w, &g);
+        world_settle(&w);
+        owner_refuse(w.first, r->err);
+        s = world_take(&w);
+        if (type == -2) {
+            assert_null(s);
+        } else if (type == -1) {
+            assert_int_equal(s->proto, PROTO_TCP);
+            assert_int_equal(s->flags, RST | ACK);
+            assert_true(s->seq == 0 && s->ack == ISS + 1 && s->len == 0);
+            assert_true(endpoint_eq(&s->from, &g.dst) && endpoint_eq(&s->to, &g.src));
+        } else {
+            uint32_t ihl = ip_header_len(ver);
+
+            assert_int_equal(s->proto, ver == 4 ? PROTO_ICMP : PROTO_ICMP6);
+            assert_true(addr_eq(&s->from.ip, &g.dst.ip) && addr_eq(&s->to.ip, &g.src.ip)); /* from whom it dialled */
+            assert_int_equal(s->l4[0], type);
+            assert_int_equal(s->l4[1], code);
+            assert_true(s->l4_len >= 8 + ihl + 8);
+            assert_int_equal(s->l4[8] >> 4, ver);
+            assert_int_equal(get16(s->l4 + 8 + ihl), 1000);
+            assert_int_equal(get16(s->l4 + 8 + ihl + 2), 443);
+            assert_int_equal(get32(s->l4 + 8 + ihl + 4), ISS); /* what the kernel finds the socket by */
+        }
+        free(s);
+        assert_int_equal(world_stats(&w).tcp_flows, 0);
+        assert_int_equal(world_stats(&w).held_syns, 0);
+        w.on_flow = NULL; /* nothing is remembered */
+        say(&w, ver, 1000, SYN, ISS + 100, 0);
+        assert_int_equal(expect(&w, 1000, SYN | ACK).ack, ISS + 101);
+        world_close(&w);
+    }
+}
+
+static void a_held_stream_that_is_closed_is_refused(void **state)
+{
+    struct world w;
+
+    world_open(&w, &kernels[0]);
+    w.on_flow = hold;
+    say(&w, 4, 1000, SYN, ISS, 0);
+    world_settle(&w);
+    owner_close(w.first, 0);
+    assert_int_equal(expect(&w, 1000, RST | ACK).ack, ISS + 1);
+    world_close(&w);
+}
+
+static void nobodys_segments_are_reset(void **state)
+{
+    static const struct {
+        uint8_t flags, back;
+        uint32_t len, seq, ack;
+    } cases[] = {
+        { ACK, RST, 0, 5000, 0 },
+        { ACK | PSH, RST, 10, 5000, 0 },
+        { FIN | ACK, RST, 0, 5000, 0 },
+        { SYN | ACK, RST, 0, 5000, 0 },
+        { PSH, RST | ACK, 10, 0, ISS + 10 },
+        { FIN, RST | ACK, 3, 0, ISS + 4 },
+        { 0, RST | ACK, 0, 0, ISS },
+        { RST, 0, 0, 0, 0 },
+        { RST | ACK, 0, 0, 0, 0 },
+    };
+    struct world w;
+
+    world_open(&w, &kernels[0]);
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct segment g = seg(4, 1000, cases[i].flags, ISS, 5000);
+        struct seen s;
+
+        g.data = "0123456789";
+        g.len = cases[i].len;
+        send_segment(&w, &g);
+        if (!cases[i].back) {
+            assert_true(world_silent(&w));
+            continue;
+        }
+        s = expect(&w, 1000, cases[i].back);
+        assert_int_equal(s.seq, cases[i].seq);
+        assert_int_equal(s.ack, cases[i].ack);
+    }
+    assert_int_equal(w.n_flows, 0);
+    world_close(&w);
+}
+
+static void resets_are_rationed(void **state)
+{
+    unsigned n = 0, later = 0;
+    struct world w;
+
+    world_open(&w, &kernels[0]);
+    for (int i = 0; i < 1000; i++) {
+        say(&w, 4, 1000, ACK, ISS, 5000);
+        world_settle(&w);
+    }
+    for (struct seen *s; (s = world_take(&w)); n++)
+        free(s);
+    assert_int_equal(n, 200);
+    world_pass(&w, 1000);
+    say(&w, 4, 1000, ACK, ISS, 5000);
+    for (struct seen *s; (s = world_take(&w)); later++)
+        free(s);
+    assert_int_equal(later, 1);
+    world_close(&w);
+}
+
+static void a_handshake_that_never_ends_ends(void **state)
+{
+    struct world w;
+    struct owner *o;
+
+    world_open(&w, &kernels[0]);
+    say(&w, 4, 1000, SYN, ISS, 0);
+    expect(&w, 1000, SYN | ACK);
+    o = w.first;
+    o->told = 0;
+    world_pass(&w, 19000);
+    assert_int_equal(o->told & STREAM_FAILED, 0);
+    world_pass(&w, 8000); /* lwIP's 20 s are ticks that may come late */
+    assert_true(o->told & STREAM_FAILED);
+    assert_true(o->err < 0);
+    world_forget(&w); /* the SYN-ACK again, and again */
+    owner_close(o, o->err);
+    world_settle(&w);
+    assert_int_equal(world_stats(&w).tcp_flows, 0);
+    assert_int_equal(world_stats(&w).hot_flows, 0);
+    world_close(&w);
+}
+
+/* ---- bytes ---- */
+
+struct trip {
+    struct world w;
+    struct app a;
+    struct owner *o;
+};
+
+static struct trip *the_trip; /* whose flow is coming */
+static uint32_t trip_down;
+static bool trip_peeks, trip_reserves, trip_shuts;
+
+static void on_trip(struct owner *o)
+{
+    the_trip->o = o;
+    o->to_send = trip_down;
+    o->peeks = trip_peeks;
+    o->reserves = trip_reserves;
+    o->shut_after = trip_shuts;
+    owner_accept(o);
+}
+
+/* An application that will send `up` bytes and get `down`, each side closing its direction after the last; it has not connected yet. */
+static void trip_open(struct trip *t, const struct kernel *k, int ver, uint32_t up, uint32_t down)
+{
+    memset(t, 0, sizeof(*t));
+    the_trip = t;
+    trip_down = down;
+    trip_peeks = trip_reserves = trip_shuts = true;
+    world_open(&t->w, k);
+    t->w.on_flow = on_trip;
+    app_init(&t->a, &t->w, ver, 1000, down);
+    t->a.to_send = up;
+    t->a.close_after = true;
+}
+
+static void trip_close(struct trip *t)
+{
+    app_fini(&t->a);
+    world_close(&t->w);
+}
+
+static bool trip_done(const struct trip *t)
+{
+    return t->o && t->a.eof && t->a.fin_acked && t->o->eof;
+}
+
+/* Everything arrived, in order, and nothing is left behind. */
+static void trip_check(struct trip *t)
+{
+    assert_false(t->a.reset);
+    assert_int_equal(t->o->got, t->a.to_send);
+    assert_int_equal(t->a.got, t->o->to_send);
+    assert_int_equal(t->o->err, 0);
+    owner_close(t->o, 0);
+    world_settle(&t->w);
+    assert_int_equal(world_stats(&t->w).tcp_flows, 0);
+    assert_int_equal(world_stats(&t->w).buffers, 0);
+    world_pass(&t->w, 200);
+    assert_int_equal(world_stats(&t->w).hot_flows, 0);
+}
+
+static void every_byte_both_ways(void **state)
+{
+    static const uint32_t sizes[][2] = { { 0, 0 }, { 1, 0 }, { 0, 1 }, { 1000, 1000 }, { 300000, 5 }, { 5, 300000 }, { 400000, 400000 } };
+
+    for (size_t k = 0; k < COUNT(kernels); k++)
+        for (size_t i = 0; i < COUNT(sizes); i++)
+            for (int ver = 4; ver <= 6; ver += 2) {
+                struct trip t;
+
+                trip_open(&t, &kernels[k], ver, sizes[i][0], sizes[i][1]);
+                trip_peeks = i % 2;
+                trip_reserves = (i + (size_t)ver / 2) % 2;
+                if (kernels[k].tso)
+                    t.a.bite = 60000;
+                app_connect(&t.a);
+                world_until(&t.w, 20000, trip_done(&t));
+                trip_check(&t);
+                if (kernels[k].tso && sizes[i][1] > 100000)
+                    assert_true(t.w.most_data > 16000); /* the kernel cuts */
+                trip_close(&t);
+            }
+}
+
+/* What an upstream says before the client's half of the handshake is here: a banner, and the end. */
+static void a_server_that_answers_and_closes_at_once(void **state)
+{
+    for (size_t k = 0; k < COUNT(kernels); k++) {
+        struct trip t;
+
+        trip_open(&t, &kernels[k], 4, 0, 20000);
+        t.a.close_after = false;
+        app_connect(&t.a); /* the owner writes and shuts inside the accept */
+        world_until(&t.w, 1000, t.a.eof);
+        assert_int_equal(t.a.got, 20000);
+        t.a.close_after = true;
+        app_push(&t.a);
+        world_until(&t.w, 1000, trip_done(&t));
+        trip_check(&t);
+        trip_close(&t);
+    }
+}
+
+static void one_byte_segments(void **state)
+{
+    struct trip t;
+
+    for (int ver = 4; ver <= 6; ver += 2) {
+        trip_open(&t, &kernels[ver == 4 ? 0 : 3], ver, 2000, 2000);
+        trip_reserves = false;
+        t.a.bite = 1;
+        t.a.mss = 1; /* lwIP takes it for what it is */
+        app_connect(&t.a);
+        world_until(&t.w, 60000, trip_done(&t));
+        trip_check(&t);
+        trip_close(&t);
+    }
+}
+
+static void each_half_closed_carries_the_rest(void **state)
+{
+    for (int ver = 4; ver <= 6; ver += 2) {
+        struct trip t;
+
+        /* the application first: what it asked for still comes, long after */
+        trip_open(&t, &kernels[2], ver, 5000, 100000);
+        t.a.reads = false;
+        app_connect(&t.a);
+        world_until(&t.w, 1000, t.o && t.o->eof);
+        world_pass(&t.w, 60000);
+        assert_false(t.a.eof);
+        t.a.reads = true;
+        app_take(&t.a, UINT32_MAX);
+        world_until(&t.w, 20000, trip_done(&t));
+        trip_check(&t);
+        trip_close(&t);
+
+        /* the server first */
+        trip_open(&t, &kernels[2], ver, 100000, 5000);
+        t.a.close_after = false;
+        t.a.to_send = 10;
+        app_connect(&t.a);
+        world_until(&t.w, 1000, t.a.eof);
+        world_pass(&t.w, 60000);
+        assert_false(t.o->eof);
+        t.a.to_send = 100000;
+        t.a.close_after = true;
+        app_push(&t.a);
+        world_until(&t.w, 20000, trip_done(&t));
+        trip_check(&t);
+        trip_close(&t);
+    }
+}
+
+static void one_end_closes_what_the_other_sees(void **state)
+{
+    struct trip t;
+
+    trip_open(&t, &kernels[3], 4, 3000, 0); /* T3: the upstream closes, the application knows at once */
+    trip_shuts = false;
+    t.a.close_after = false;
+    app_connect(&t.a);
+    world_until(&t.w, 1000, t.o && t.o->got == 3000);
+    assert_int_equal(stream_shutdown(t.o->s), 0);
+    assert_int_equal(stream_shutdown(t.o->s), 0); /* once is enough */
+    world_settle(&t.w);
+    assert_true(t.a.eof);
+    assert_int_equal(stream_write(t.o->s, &(struct iovec){ (char *)"x", 1 }, 1), -EPIPE);
+    trip_close(&t);
+}
+
+/* ---- back-pressure ---- */
+
+static void an_owner_that_does_not_read_shuts_the_window(void **state)
+{
+    for (size_t k = 0; k < COUNT(kernels); k++) {
+        struct trip t;
+        struct stack_stats s;
+
+        trip_open(&t, &kernels[k], k % 2 ? 6 : 4, 1000000, 0);
+        trip_shuts = false;
+        if (kernels[k].tso)
+            t.a.bite = 60000;
+        app_connect(&t.a);
+        world_settle(&t.w);
+        assert_int_equal(t.o->got, 1000000);
+        trip_close(&t);
+
+        trip_open(&t, &kernels[k], k % 2 ? 6 : 4, 1000000, 0);
+        trip_shuts = false;
+        t.w.on_flow = hold;
+        if (kernels[k].tso)
+            t.a.bite = 60000;
+        app_connect(&t.a);
+        world_settle(&t.w);
+        t.o = t.w.first;
+        t.o->reads = false;
+        owner_accept(t.o);
+        world_pass(&t.w, 10000);
+        s = world_stats(&t.w);
+        assert_true(s.buffers >= 200 << 10 && s.buffers <= 256 << 10);
+        assert_int_equal(t.a.una, s.buffers);
+        assert_true(t.a.wnd < t.a.bite);
+        world_pass(&t.w, 600000); /* ten minutes later nothing has changed */
+        assert_int_equal(world_stats(&t.w).buffers, s.buffers);
+        assert_int_equal(t.o->err, 0);
+        t.o->reads = true;
+        t.o->bite = 1000; /* a slow upstream, and no byte is lost */
+        for (int i = 0; i < 2000 && !t.o->eof; i++) {
+            owner_read(t.o);
+            world_pass(&t.w, STEP_MS);
+        }
+        assert_int_equal(t.o->got, 1000000);
+        assert_true(t.o->eof);
+        trip_close(&t);
+    }
+}
+
+static void an_application_that_does_not_read_fills_a_ring_and_no_more(void **state)
+{
+    for (size_t k = 0; k < COUNT(kernels); k++) {
+        struct trip t;
+        size_t most = 0;
+
+        trip_open(&t, &kernels[k], k % 2 ? 6 : 4, 0, 3000000);
+        trip_peeks = false;
+        t.a.reads = t.a.close_after = false;
+        app_connect(&t.a);
+        for (int i = 0; i < 100; i++) {
+            world_pass(&t.w, 100);
+            if (world_stats(&t.w).buffers > most)
+                most = world_stats(&t.w).buffers;
+        }
+        assert_true(t.o->sent < 3000000 && t.o->sent > t.a.got);
+        assert_true(most <= (1 << 20) + 2 * 65536);   /* what waits, in whole chunks */
+        assert_in_range(t.a.got, 65535 - 127, 65535); /* to the grain of a scaled window */
+        world_pass(&t.w, 600000);                     /* a film was paused: the window is asked for, and answered */
+        assert_int_equal(t.o->err, 0);
+        assert_int_equal(t.o->told & STREAM_FAILED, 0);
+        t.a.reads = true;
+        app_take(&t.a, UINT32_MAX);
+        world_until(&t.w, 60000, t.a.eof);
+        assert_int_equal(t.a.got, 3000000);
+        world_settle(&t.w);
+        assert_int_equal(world_stats(&t.w).buffers, 0);
+        trip_close(&t);
+    }
+}
+
+static void a_ring_grows_only_for_who_keeps_it_full(void **state)
+{
+    struct trip t;
+
+    trip_open(&t, &kernels[3], 4, 0, 0); /* drips: what is on its way stays small */
+    trip_shuts = false;
+    t.a.close_after = false;
+    free(t.a.have);
+    assert_non_null(t.a.have = calloc(1, t.a.expect = 1000000));
+    app_connect(&t.a);
+    world_settle(&t.w);
+    for (int i = 0; i < 100; i++) {
+        t.o->to_send += 10000;
+        owner_write(t.o);
+        world_settle(&t.w);
+        assert_true(world_stats(&t.w).buffers <= 2 * 66000);
+    }
+    assert_int_equal(t.a.got, 1000000);
+    assert_int_equal(world_stats(&t.w).buffers, 0);
+    trip_close(&t);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_syn_is_held_until_it_is_accepted),
+        cmocka_unit_test(a_plain_syn_gets_a_plain_answer),
+        cmocka_unit_test(a_repeated_syn_is_swallowed_while_held),
+        cmocka_unit_test(a_new_sequence_number_replaces_the_held_one),
+        cmocka_unit_test(a_reset_cancels_a_held_syn),
+        cmocka_unit_test(refused_as_told),
+        cmocka_unit_test(a_held_stream_that_is_closed_is_refused),
+        cmocka_unit_test(nobodys_segments_are_reset),
+        cmocka_unit_test(resets_are_rationed),
+        cmocka_unit_test(a_handshake_that_never_ends_ends),
+        cmocka_unit_test(every_byte_both_ways),
+        cmocka_unit_test(a_server_that_answers_and_closes_at_once),
+        cmocka_unit_test(one_byte_segments),
+        cmocka_unit_test(each_half_closed_carries_the_rest),
+        cmocka_unit_test(one_end_closes_what_the_other_sees),
+        cmocka_unit_test(an_owner_that_does_not_read_shuts_the_window),
+        cmocka_unit_test(an_application_that_does_not_read_fills_a_ring_and_no_more),
+        cmocka_unit_test(a_ring_grows_only_for_who_keeps_it_full),
+    };
+
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -543,6 +543,8 @@ static void feed(struct tcp_flow *f, struct rxbuf *b, uint8_t *ip, uint8_t *l4, 
     struct pbuf *p;
     bool mine;
 
+    if (f->pcb) /* lwIP would take an MSS from any segment, and assert that what is queued is no larger; after the SYN no option is of use */
+        memset(l4 + TCP_HEADER, 1, (l4[12] >> 4) * 4u - TCP_HEADER);
     b->pc.custom_free_function = rx_free;
     p = pbuf_alloced_custom(PBUF_RAW, (u16_t)l4_len, PBUF_REF, &b->pc, l4, (u16_t)l4_len);
     ip_data.current_netif = ip_data.current_input_netif = &st->netif;

@@ -17,8 +17,10 @@
 enum set_behavior { SET_DOMAIN, SET_IPCIDR, SET_CLASSICAL };
 enum set_format { SET_YAML, SET_TEXT, SET_MRS };
 
-/* Receives the entries, in file order. All text is lent for the call and not NUL-terminated. A callback returns 0, or a negative code
- * that ends the reading and becomes its result. A callback may be NULL: its entries are then counted as bad. */
+/* Receives the entries, in file order. All text is lent for the call and not NUL-terminated. A callback returns 0; or SET_BAD, the entry is
+ * of no use (an unknown rule type) and counted as bad; or a negative code that ends the reading and becomes its result. A callback may be
+ * NULL: its entries are bad. */
+#define SET_BAD 1
 struct set_visitor {
     void *arg;
     /* A domain pattern (clash-profile section 2.2), checked and in lower case. */
@@ -36,7 +38,7 @@ struct set_visitor {
 
 struct set_example {
     uint32_t line;
-    char text[80]; /* the start of the entry, NUL-terminated; foreign bytes: print through log_safe() */
+    char text[80];   /* the start of the entry, NUL-terminated; foreign bytes: print through log_safe() */
     const char *why; /* static: what was expected or done; NULL = there is none */
 };
 
@@ -45,7 +47,7 @@ struct set_stats {
     uint32_t bad;       /* skipped */
     uint32_t misplaced; /* used (in entries too), yet written for another behaviour */
     struct set_example first_bad, first_misplaced;
-    const char *error;  /* static: why set_read() returned -EBADMSG */
+    const char *error; /* static: why set_read() returned -EBADMSG or -ERR_LIMIT */
 };
 
 /* Reads a whole file. st is zeroed first. 0, or -EBADMSG (not this format, or a broken mrs: st->error says what; entries before the fault

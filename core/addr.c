@@ -123,27 +123,14 @@ static int small_number(const char *s, unsigned max, unsigned *out)
     return 0;
 }
 
-int cidr_parse(const char *s, struct cidr *out)
+int cidr_from(const uint8_t *b, size_t n, unsigned len, struct cidr *out)
 {
-    const char *slash = strchr(s, '/');
-    char text[ADDR_STRLEN];
-    size_t n = slash ? (size_t)(slash - s) : strlen(s);
     struct cidr c = { 0 };
-    uint8_t raw[16];
-    unsigned len, bits;
 
-    if (n >= sizeof(text))
+    if ((n != 4 && n != 16) || len > n * 8)
         return -EINVAL;
-    memcpy(text, s, n);
-    text[n] = 0;
-    if (addr_parse(text, &c.ip) < 0)
-        return -EINVAL;
-    bits = inet_pton(AF_INET6, text, raw) == 1 ? 128 : 32;
-    if (!slash)
-        len = bits;
-    else if (small_number(slash + 1, bits, &len) < 0)
-        return -EINVAL;
-    if (bits == 128 && c.ip.ver == 4) { /* ::ffff:a.b.c.d/n */
+    c.ip = n == 4 ? addr_v4(b) : addr_v6(b);
+    if (n == 16 && c.ip.ver == 4) { /* ::ffff:a.b.c.d/n */
         if (len < 96)
             return -EINVAL;
         len -= 96;
@@ -152,6 +139,30 @@ int cidr_parse(const char *s, struct cidr *out)
     clear_host_bits(&c);
     *out = c;
     return 0;
+}
+
+int cidr_parse(const char *s, struct cidr *out)
+{
+    const char *slash = strchr(s, '/');
+    char text[ADDR_STRLEN];
+    size_t n = slash ? (size_t)(slash - s) : strlen(s), bytes = 4;
+    uint8_t raw[16];
+    unsigned len;
+
+    if (n >= sizeof(text))
+        return -EINVAL;
+    memcpy(text, s, n);
+    text[n] = 0;
+    if (inet_pton(AF_INET, text, raw) != 1) {
+        bytes = 16;
+        if (inet_pton(AF_INET6, text, raw) != 1)
+            return -EINVAL;
+    }
+    if (!slash)
+        len = (unsigned)bytes * 8;
+    else if (small_number(slash + 1, (unsigned)bytes * 8, &len) < 0)
+        return -EINVAL;
+    return cidr_from(raw, bytes, len, out);
 }
 
 bool cidr_contains(const struct cidr *c, const struct addr *a)

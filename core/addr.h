@@ -63,6 +63,8 @@ bool addr_is_private(const struct addr *a);
 int addr_parse(const char *s, struct addr *out);
 /* Parses "ADDR/LEN"; a bare address gets its full length. Host bits are cleared. 0 or -EINVAL. */
 int cidr_parse(const char *s, struct cidr *out);
+/* The prefix of len bits that begins with the n = 4 or 16 bytes at b (::ffff:0:0/96 and longer is IPv4). Host bits are cleared. 0 or -EINVAL. */
+int cidr_from(const uint8_t *b, size_t n, unsigned len, struct cidr *out);
 bool cidr_contains(const struct cidr *c, const struct addr *a);
 /* Parses "1.2.3.4:80" or "[::1]:80"; 0 or -EINVAL. */
 int endpoint_parse(const char *s, struct endpoint *out);

@@ -1,9 +1,8 @@
 /*
  * geo.h - the public databases of names and addresses: geosite.dat, geoip.dat, MaxMind DB
  *
- * Each reader finds the wanted lists in the bytes of a file and gives their entries to a visitor (set.h). Pure but for geo_mmdb_read(),
- * which needs an anonymous file. Formats: rules section 3. Nothing here blocks a start: a missing or broken file is an error code, and
- * what to do about it is the caller's business.
+ * Each reader finds the wanted lists in the bytes of a file and gives their entries to a visitor (set.h). Pure. Formats: rules section 3.
+ * Nothing here blocks a start: a missing or broken file is an error code, and what to do about it is the caller's business.
  */
 #ifndef RULES_GEO_H
 #define RULES_GEO_H
@@ -28,7 +27,7 @@ enum geo_kind { GEO_CODE, GEO_ASN };
 
 /* Walks a MaxMind DB once and visits, for each wish, the prefixes with that code: IPv4 ones as IPv4, each network once (the aliases of
  * IPv4 inside an IPv6 tree are left out). GEO_CODE reads country.iso_code, a bare string, or an array of strings; GEO_ASN reads
- * autonomous_system_number or "asn". Returns 0, -EBADMSG (not such a file, or broken), -ENOMEM, or a visitor's code. */
+ * autonomous_system_number or "asn". Returns 0, -EBADMSG (not such a file, or broken: some may have been visited), or a visitor's code. */
 int geo_mmdb_read(const void *bytes, size_t len, enum geo_kind kind, struct geo_want *want, size_t n);
 
 #endif

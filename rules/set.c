@@ -28,7 +28,8 @@ static void example(struct set_reader *r, struct set_example *e, const char *s, 
 {
     if (len >= sizeof(e->text))
         len = sizeof(e->text) - 1;
-    memcpy(e->text, s, len);
+    if (len)
+        memcpy(e->text, s, len);
     e->text[len] = 0;
     e->line = r->line;
     e->why = why;

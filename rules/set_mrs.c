@@ -108,14 +108,12 @@ static u128 load128(struct rd *r)
 
 static struct cidr prefix_of(u128 base, unsigned len)
 {
-    struct cidr c = { .len = (uint8_t)len };
+    struct cidr c = { 0 };
     uint8_t b[16];
 
     for (int i = 15; i >= 0; i--, base >>= 8)
         b[i] = (uint8_t)base;
-    c.ip = addr_v6(b);
-    if (c.ip.ver == 4) /* ::ffff:a.b.c.d; such a base has no more than 32 zero bits, so len is at least 96 */
-        c.len = (uint8_t)(len - 96);
+    (void)cidr_from(b, 16, len, &c); /* takes all: a base in ::ffff:0:0/96 has at most 32 zero bits at its end */
     return c;
 }
 

@@ -169,6 +169,7 @@ const char *ipc_check(const struct msg *m)
     switch (m->type) {
     case MSG_TUN: return check_tun(&m->tun);
     case MSG_ROUTE: return check_route(&m->route);
+    case MSG_OWNER: return m->owner.inode ? NULL : "a socket has a number";
     case MSG_READY:
     case MSG_KEPT: return NULL;
     default: return "a worker does not say this";

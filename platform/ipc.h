@@ -10,6 +10,8 @@
  *                                 ◄──   MSG_READY_OK, or MSG_FAILED
  *                                 ◄──   MSG_RELOAD + profile          on SIGHUP
  *   MSG_KEPT                      ──►                                 it was refused: the old profile stays
+ *   MSG_OWNER                     ──►                                 whose socket? any number under way
+ *                                 ◄──   MSG_OWNER_IS                  each gets its answer, in order
  *                                 ◄──   MSG_STOP                      on SIGTERM
  *
  * The worker is not trusted: what it sends is checked field by field (ipc_check) and is accepted only in the state that expects it.
@@ -25,16 +27,19 @@ enum msg_type {
     MSG_ROUTE,
     MSG_READY,
     MSG_KEPT,
-    MSG_LAST_OF_WORKER = MSG_KEPT,
+    MSG_OWNER,
+    MSG_LAST_OF_WORKER = MSG_OWNER,
     MSG_TUN_OK,
     MSG_READY_OK,
     MSG_FAILED,
     MSG_RELOAD,
+    MSG_OWNER_IS,
     MSG_STOP
 };
 
 #define MSG_FDS 5 /* tun, udp4, udp6, tcp4, tcp6 */
 #define WHY_MAX 256
+#define OWNER_PATH 1024
 
 struct msg {
     uint32_t type;
@@ -59,6 +64,15 @@ struct msg {
             int32_t err; /* -errno */
             char why[WHY_MAX];
         } failed;
+        struct msg_owner {
+            uint32_t id, uid;
+            uint64_t inode;
+        } owner;
+        struct msg_owner_is {
+            uint32_t id;
+            int32_t pid; /* 0 = not found */
+            char path[OWNER_PATH];
+        } owner_is;
     };
 };
 

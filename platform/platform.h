@@ -68,7 +68,9 @@ struct plat_worker {
     void (*on_reload)(struct plat_worker *w, int profile_fd);
     void (*on_stop)(struct plat_worker *w); /* end in order now; also when the supervisor is gone */
     void *owner;
-    bool told_stop, took_profile; /* private */
+    bool told_stop, took_profile; /* private, as what follows */
+    struct list_head owners;
+    uint32_t n_owners, last_owner;
 };
 
 /* First thing in the worker's main, before any thread or socket: drops groups, user id and capabilities, sets no_new_privs, PDEATHSIG and
@@ -83,6 +85,34 @@ int plat_worker_tun(struct plat_worker *w, const struct plat_tun *want, struct p
 int plat_worker_ready(struct plat_worker *w, char why[256]);
 /* Watches the message socket on the loop from now on. */
 int plat_worker_watch(struct plat_worker *w, struct loop *l);
+
+/* ---- whose socket? ---- */
+
+struct plat_program {
+    pid_t pid;
+    const char *path;
+};
+
+/* A question under way; embedded in the caller, who fills done. */
+struct plat_owner {
+    /* Once, from the loop: the program, lent for the call; NULL: not found, or no answer within a second. */
+    void (*done)(struct plat_owner *o, const struct plat_program *p);
+    struct plat_worker *worker; /* private, as what follows */
+    struct list_head node;
+    struct timer late;
+    struct job job;
+    uint32_t id;
+    pid_t pid;
+    char *path;
+};
+
+/* User and inode of the socket of this machine that talks from local to remote (an unconnected UDP socket talks to everybody). Needs no privilege and does
+ * not wait. 0; -ENOENT: there is none in this network namespace; -errno. */
+int plat_socket(bool udp, const struct endpoint *local, const struct endpoint *remote, uid_t *uid, uint64_t *inode);
+/* Asks the supervisor for the program that holds the socket. 0: done comes later; -EBUSY (64 under way) or -errno: it does not. */
+int plat_owner_ask(struct plat_worker *w, struct plat_owner *o, uid_t uid, uint64_t inode);
+/* No done any more. For a question that was asked, whether answered or not. */
+void plat_owner_cancel(struct plat_owner *o);
 
 /* ---- TUN device I/O (used by tun2socks) is plain read(2)/writev(2) on tun_fd ---- */
 

@@ -80,6 +80,8 @@ struct sup {
     uint32_t n_in, n_ex; /* routes that came */
     bool may_ask;        /* it counts: at the first start and after SIGHUP */
     bool asked;          /* it is complete */
+
+    struct owners owners; /* of the sockets it asked about last */
 };
 
 /* ---- small things ---- */
@@ -316,6 +318,16 @@ static const char *on_kept(struct sup *s, const struct msg *m)
     return NULL;
 }
 
+static const char *on_owner(struct sup *s, const struct msg *m)
+{
+    struct msg is = ipc_msg(MSG_OWNER_IS);
+
+    is.owner_is.id = m->owner.id;
+    is.owner_is.pid = owner_find(&s->owners, m->owner.uid, m->owner.inode, is.owner_is.path);
+    tell(s, is, NULL, 0);
+    return NULL;
+}
+
 static const struct expected {
     enum msg_type type;
     unsigned states;
@@ -325,6 +337,7 @@ static const struct expected {
     { MSG_TUN, 1u << SUP_START | 1u << SUP_RELOAD, on_tun },
     { MSG_READY, 1u << SUP_START | 1u << SUP_BUILT | 1u << SUP_RELOAD, on_ready },
     { MSG_KEPT, 1u << SUP_RELOAD, on_kept },
+    { MSG_OWNER, 1u << SUP_READY | 1u << SUP_RELOAD, on_owner },
 };
 
 static const char *take(struct sup *s, const struct msg *m)

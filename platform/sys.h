@@ -166,6 +166,18 @@ int undo_parse(const char *text, size_t len, struct undo_entry *out, int max);
  * kept, so that a restart in strict mode lets nothing out. Number of things removed. */
 unsigned undo_all(const char *state_dir, bool keep_guard, bool verbose);
 
+/* ---- process.c ---- */
+
+#define OWNERS_MAX 8
+struct owners {
+    pid_t pid[OWNERS_MAX]; /* who was found last, latest first; 0 = nobody */
+    uint64_t debt_ms, at_ms; /* time spent on searches and not yet earned back; when that was true */
+};
+/* The process that holds a socket of that user (looked at first) and inode; 0: none that can be seen. path is then "". */
+pid_t owner_find(struct owners *o, uid_t uid, uint64_t inode, char path[OWNER_PATH]);
+/* The worker's side: an answer came. Whoever asked is told from the loop. */
+void owner_is(struct plat_worker *w, const struct msg *m);
+
 /* ---- system.c ---- */
 
 /* What a worker asked for: MSG_TUN and the routes that came with it. */

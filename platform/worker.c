@@ -5,7 +5,7 @@
  * and brings two things: the profile anew, or the order to stop. The end of the socket is that order, too: without the supervisor nothing of ours may go on, or our
  * copy of the descriptor would keep the device alive.
  *
- * Only one answer is ever under way, and the supervisor sends nothing of its own before it but MSG_STOP.
+ * Only one such answer is ever under way, and before it the supervisor sends nothing but MSG_STOP and answers about sockets, which are kept for their askers (process.c).
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -15,7 +15,7 @@
 #include <unistd.h>
 
 #include "core/err.h"
-#include "platform/ipc.h"
+#include "platform/sys.h"
 
 #define ANSWER_MS 10000
 
@@ -63,7 +63,10 @@ static int ask(struct plat_worker *w, struct msg *m, enum msg_type want, int fds
     int r;
 
     *why = 0;
-    if ((r = send_patiently(w->io.fd, m)) < 0 || (r = recv_patiently(w->io.fd, m, fds, n)) < 0) {
+    if ((r = send_patiently(w->io.fd, m)) == 0)
+        while ((r = recv_patiently(w->io.fd, m, fds, n)) == 0 && m->type == MSG_OWNER_IS)
+            owner_is(w, m);
+    if (r < 0) {
         snprintf(why, WHY_MAX, "the supervisor does not answer: %s", err_str(r));
         return r;
     }
@@ -194,6 +197,8 @@ static void on_message(struct io *io, uint32_t ready)
         reload(w, fds[0]);
     else
         close_all(fds, n);
+    if (r == 0 && m.type == MSG_OWNER_IS)
+        owner_is(w, &m);
     if (r < 0 || m.type == MSG_STOP || w->told_stop)
         stop(w);
 }

@@ -6,6 +6,7 @@
  *
  * Its profile has a "key value" pair a line (see `keys`). Datagrams that come by the TUN are sent back to their sender; what comes to the resolver's sockets is a
  * command:  ping -> "pong PID"    up ADDR:PORT TEXT -> TEXT is sent there from a socket of the worker, and the answer comes back    powers -> what it may not do
+ *           owner LOCAL REMOTE -> "uid UID pid PID PATH" of the UDP socket between them, or "none"
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -24,6 +25,7 @@
 #include "platform/platform.h"
 
 #define VNET_LEN 10
+#define OUT_MAX 512
 
 struct helper {
     struct plat_worker plat;
@@ -36,6 +38,13 @@ struct helper {
     char profile[65536];
     int crash_ms, exit_status;
     bool crash_early, refuse, deaf, no_tun;
+    struct question { /* the one about a socket that is under way */
+        struct plat_owner owner;
+        struct sockaddr_storage from;
+        socklen_t len;
+        int fd; /* 0: none is */
+        uid_t uid;
+    } question;
 };
 
 static void add_route(struct cidr *v, uint32_t *n, const char *text)
@@ -183,6 +192,36 @@ static void powers(char *out, size_t room)
     snprintf(out, room, "worked %d", worked);
 }
 
+static void reply(const struct question *q, const char *text)
+{
+    sendto(q->fd, text, strlen(text), 0, (const struct sockaddr *)&q->from, q->len);
+}
+
+static void on_owner(struct plat_owner *o, const struct plat_program *p)
+{
+    struct question *q = container_of(o, struct question, owner);
+    char text[OUT_MAX];
+
+    snprintf(text, sizeof(text), "uid %u pid %d %s", q->uid, p ? p->pid : 0, p ? p->path : "none");
+    reply(q, text);
+    q->fd = 0;
+}
+
+static void ask_owner(struct helper *h, const char *arg)
+{
+    struct question *q = &h->question;
+    char a[64], b[64];
+    struct endpoint local, remote;
+    uint64_t inode;
+
+    q->owner.done = on_owner;
+    if (sscanf(arg, "%63s %63s", a, b) == 2 && endpoint_parse(a, &local) == 0 && endpoint_parse(b, &remote) == 0 &&
+        plat_socket(true, &local, &remote, &q->uid, &inode) == 0 && plat_owner_ask(&h->plat, &q->owner, q->uid, inode) == 0)
+        return;
+    reply(q, "none");
+    q->fd = 0;
+}
+
 static void command(const char *in, char *out, size_t room)
 {
     if (!strncmp(in, "up ", 3))
@@ -193,9 +232,9 @@ static void command(const char *in, char *out, size_t room)
         snprintf(out, room, "pong %d", getpid());
 }
 
-static void on_query(struct io *io, uint32_t ready)
+static void on_query(struct helper *h, struct io *io)
 {
-    char in[512], out[512];
+    char in[512], out[OUT_MAX];
     struct sockaddr_storage from;
     socklen_t len = sizeof(from);
     ssize_t n = recvfrom(io->fd, in, sizeof(in) - 1, 0, (struct sockaddr *)&from, &len);
@@ -203,8 +242,25 @@ static void on_query(struct io *io, uint32_t ready)
     if (n < 0)
         return;
     in[n] = 0;
+    if (!strncmp(in, "owner ", 6) && !h->question.fd) {
+        h->question.fd = io->fd;
+        h->question.from = from;
+        h->question.len = len;
+        ask_owner(h, in + 6);
+        return;
+    }
     command(in, out, sizeof(out));
     sendto(io->fd, out, strlen(out), 0, (struct sockaddr *)&from, len);
+}
+
+static void on_query4(struct io *io, uint32_t ready)
+{
+    on_query(container_of(io, struct helper, udp[0]), io);
+}
+
+static void on_query6(struct io *io, uint32_t ready)
+{
+    on_query(container_of(io, struct helper, udp[1]), io);
 }
 
 static void on_connection(struct io *io, uint32_t ready)
@@ -274,7 +330,7 @@ static int serve(struct helper *h)
     if (!h->no_tun) {
         watch(h, &h->tun, h->got.tun_fd, on_packet);
         for (int i = 0; i < 2; i++) {
-            watch(h, &h->udp[i], h->got.dns_udp[i], on_query);
+            watch(h, &h->udp[i], h->got.dns_udp[i], i ? on_query6 : on_query4);
             watch(h, &h->tcp[i], h->got.dns_tcp[i], on_connection);
         }
     }

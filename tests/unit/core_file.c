@@ -1,116 +1,200 @@
 /*
- * core_file.c - files below one directory: what is read, and every way out of it
+ * core_file.c - files below a directory: written whole or not at all, never outside
  */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
-
-#include <cmocka.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "core/file.h"
 
-static char dir[64] = "/tmp/shunt-file-XXXXXX";
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
-static void write_file(const char *name, const char *text)
+static char dir[64];
+
+static int begin(void **state)
 {
-    char path[256];
-    FILE *f;
+    strcpy(dir, "/tmp/shunt-file.XXXXXX");
+    return mkdtemp(dir) ? 0 : -1;
+}
+
+static int remove_one(const char *path, const struct stat *st, int type, struct FTW *f)
+{
+    return remove(path);
+}
+
+static int end(void **state)
+{
+    return nftw(dir, remove_one, 8, FTW_DEPTH | FTW_PHYS);
+}
+
+static const char *under(const char *name)
+{
+    static char path[256];
 
     snprintf(path, sizeof(path), "%s/%s", dir, name);
-    assert_non_null(f = fopen(path, "w"));
-    fputs(text, f);
-    fclose(f);
+    return path;
 }
 
-static int setup(void **state)
+static void check_is(const char *name, const char *content)
 {
-    char path[256], to[256];
-
-    assert_non_null(mkdtemp(dir));
-    snprintf(path, sizeof(path), "%s/in", dir);
-    assert_int_equal(mkdir(path, 0700), 0);
-    snprintf(path, sizeof(path), "%s/in/sub", dir);
-    assert_int_equal(mkdir(path, 0700), 0);
-    write_file("secret", "secret");
-    write_file("in/a", "hello");
-    write_file("in/empty", "");
-    write_file("in/sub/b", "deep");
-    snprintf(path, sizeof(path), "%s/in/link", dir);
-    assert_int_equal(symlink("a", path), 0);
-    snprintf(path, sizeof(path), "%s/in/out", dir);
-    snprintf(to, sizeof(to), "%s/secret", dir);
-    assert_int_equal(symlink(to, path), 0);
-    snprintf(path, sizeof(path), "%s/in/up", dir);
-    assert_int_equal(symlink("..", path), 0);
-    snprintf(path, sizeof(path), "%s/in/pipe", dir);
-    assert_int_equal(mkfifo(path, 0600), 0);
-    strcat(dir, "/in");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    char command[300];
-
-    dir[strlen(dir) - 3] = 0;
-    snprintf(command, sizeof(command), "rm -rf %s", dir);
-    return system(command);
-}
-
-static void test_reading(void **state)
-{
-    char *text, path[300];
-    int64_t when = 0;
+    char *bytes;
     size_t len;
+    int64_t when;
+    int r = file_read_beneath(dir, name, 1000, &bytes, &len, &when);
 
-    assert_int_equal(file_read_beneath(dir, "a", 100, &text, &len, &when), 0);
-    assert_int_equal(len, 5);
-    assert_string_equal(text, "hello");
-    assert_in_range(time(NULL) - when, 0, 60);
-    free(text);
-    assert_int_equal(file_read_beneath(dir, "./sub/../sub/b", 4, &text, &len, &when), 0);
-    assert_string_equal(text, "deep");
-    free(text);
-    snprintf(path, sizeof(path), "%s//sub/b", dir);
-    assert_int_equal(file_read_beneath(dir, path, 100, &text, &len, &when), 0);
-    free(text);
-    assert_int_equal(file_read_beneath(dir, "empty", 0, &text, &len, &when), 0);
-    assert_int_equal(len, 0);
-    free(text);
-    assert_int_equal(file_read_beneath(dir, "a", 4, &text, &len, &when), -EFBIG);
+    if (!content) {
+        assert_int_equal(r, -ENOENT);
+        return;
+    }
+    assert_int_equal(r, 0);
+    assert_string_equal(bytes, content);
+    assert_int_equal(len, strlen(content));
+    free(bytes);
 }
 
-static void test_ways_out(void **state)
+static int replace(const char *name, const char *content, unsigned keep)
 {
-    static const struct { const char *path; int err; } cases[] = {
-        { "../secret", -EXDEV },  { "sub/../../secret", -EXDEV }, { "/etc/passwd", -EXDEV }, { "out", -ELOOP },    { "up/secret", -ELOOP },
-        { "link", -ELOOP },       { "sub", -EISDIR },             { ".", -EISDIR },          { "pipe", -EINVAL },  { "nothing", -ENOENT },
-        { "a/b", -ENOTDIR },      { "", -ENOENT },
-    };
-    char path[300];
+    return file_replace_beneath(dir, name, content, strlen(content), keep);
+}
 
-    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
-        assert_int_equal(file_open_beneath(dir, cases[i].path), cases[i].err);
-    snprintf(path, sizeof(path), "%sside", dir); /* begins like dir and is not below it */
-    assert_int_equal(file_open_beneath(dir, path), -EXDEV);
-    assert_int_equal(file_open_beneath("/nowhere/at/all", "a"), -ENOENT);
+static void contents_replace_each_other_and_the_last_are_kept(void **state)
+{
+    struct stat st;
+
+    assert_int_equal(replace("a/b/c.yaml", "one", 2), 0);
+    check_is("a/b/c.yaml", "one");
+    check_is("a/b/c.yaml.1", NULL);
+    assert_int_equal(replace("a/b/c.yaml", "two", 2), 0);
+    assert_int_equal(replace("a/b/c.yaml", "three", 2), 0);
+    assert_int_equal(replace("a/b/c.yaml", "four", 2), 0);
+    check_is("a/b/c.yaml", "four");
+    check_is("a/b/c.yaml.1", "three");
+    check_is("a/b/c.yaml.2", "two");
+    check_is("a/b/c.yaml.3", NULL);
+    assert_int_equal(replace(under("a/b/c.yaml"), "", 0), 0); /* absolute, below the directory */
+    check_is("a/b/c.yaml", "");
+    check_is("a/b/c.yaml.1", "three");
+    assert_int_equal(stat(under("a/b/c.yaml"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0600);
+    assert_int_equal(stat(under("a/b"), &st), 0);
+    assert_int_equal(st.st_mode & 0777, 0700);
+}
+
+static void what_was_killed_in_the_middle_is_no_hindrance(void **state)
+{
+    assert_int_equal(replace("x", "one", 2), 0);
+    assert_int_equal(replace(".x.new", "half of tw", 0), 0);
+    assert_int_equal(replace("x", "two", 2), 0);
+    check_is("x", "two");
+    check_is(".x.new", NULL);
+}
+
+static void a_disk_that_is_full_changes_nothing(void **state)
+{
+    struct rlimit small = { 4, RLIM_INFINITY }, all = { RLIM_INFINITY, RLIM_INFINITY };
+
+    assert_int_equal(replace("x", "one", 2), 0);
+    signal(SIGXFSZ, SIG_IGN);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &small), 0);
+    assert_int_equal(replace("x", "longer than that", 2), -EFBIG);
+    assert_int_equal(setrlimit(RLIMIT_FSIZE, &all), 0);
+    check_is("x", "one");
+    check_is("x.1", NULL);
+    check_is(".x.new", NULL);
+}
+
+static void nothing_leads_outside(void **state)
+{
+    static const struct {
+        const char *path;
+        int err;
+    } t[] = {
+        { "../x", -EXDEV }, { "/etc/x", -EXDEV }, { "a/../../x", -EXDEV }, { "link/x", -ELOOP }, { "deep/link/x", -ELOOP },
+        { "", -EINVAL },    { ".", -EINVAL },     { "a/..", -EINVAL },     { "a/", -EINVAL },    { "file/x", -ENOTDIR },
+    };
+    char *bytes;
+    size_t len;
+    int64_t when;
+
+    assert_int_equal(replace("file", "x", 0), 0);
+    assert_int_equal(mkdir(under("deep"), 0700), 0);
+    assert_int_equal(symlink("/tmp", under("link")), 0);
+    assert_int_equal(symlink("..", under("deep/link")), 0);
+    for (size_t i = 0; i < COUNT(t); i++)
+        assert_int_equal(replace(t[i].path, "bad", 2), t[i].err);
+    assert_int_equal(access("/tmp/x", F_OK), -1);
+
+    /* a link in the file's own place is replaced, not followed */
+    assert_int_equal(symlink("/etc/passwd", under("p")), 0);
+    assert_int_equal(file_read_beneath(dir, "p", 100000, &bytes, &len, &when), -ELOOP);
+    assert_int_equal(file_touch_beneath(dir, "p"), -ELOOP);
+    assert_int_equal(replace("p", "mine", 2), 0);
+    check_is("p", "mine");
+    assert_int_equal(symlink("/etc/passwd", under(".q.new")), 0);
+    assert_int_equal(replace("q", "mine", 2), 0);
+    check_is("q", "mine");
+}
+
+static void reading_has_a_bound_and_takes_files_only(void **state)
+{
+    char *bytes;
+    size_t len;
+    int64_t when;
+
+    assert_int_equal(replace("x", "12345", 0), 0);
+    assert_int_equal(file_read_beneath(dir, "x", 4, &bytes, &len, &when), -EFBIG);
+    assert_int_equal(mkdir(under("d"), 0700), 0);
+    assert_int_equal(file_read_beneath(dir, "d", 4, &bytes, &len, &when), -EISDIR);
+    assert_int_equal(mkfifo(under("f"), 0600), 0);
+    assert_int_equal(file_read_beneath(dir, "f", 4, &bytes, &len, &when), -EINVAL); /* and does not wait */
+    assert_int_equal(file_read_beneath("/nonexistent", "x", 4, &bytes, &len, &when), -ENOENT);
+    assert_int_equal(file_replace_beneath("/nonexistent", "x", "", 0, 0), -ENOENT);
+}
+
+static void set_aside_and_touched(void **state)
+{
+    struct timespec old[2] = { { 1000, 0 }, { 1000, 0 } };
+    char *bytes;
+    size_t len;
+    int64_t when;
+
+    assert_int_equal(replace("d/x", "broken", 0), 0);
+    assert_int_equal(utimensat(AT_FDCWD, under("d/x"), old, 0), 0);
+    assert_int_equal(file_touch_beneath(dir, "d/x"), 0);
+    assert_int_equal(file_read_beneath(dir, "d/x", 100, &bytes, &len, &when), 0);
+    assert_true(when > 1000000);
+    free(bytes);
+    assert_int_equal(file_set_aside_beneath(dir, "d/x"), 0);
+    check_is("d/x", NULL);
+    check_is("d/x.bad", "broken");
+    assert_int_equal(file_set_aside_beneath(dir, "d/x"), -ENOENT);
+    assert_int_equal(file_touch_beneath(dir, "d/x"), -ENOENT);
 }
 
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_reading),
-        cmocka_unit_test(test_ways_out),
+        cmocka_unit_test_setup_teardown(contents_replace_each_other_and_the_last_are_kept, begin, end),
+        cmocka_unit_test_setup_teardown(what_was_killed_in_the_middle_is_no_hindrance, begin, end),
+        cmocka_unit_test_setup_teardown(a_disk_that_is_full_changes_nothing, begin, end),
+        cmocka_unit_test_setup_teardown(nothing_leads_outside, begin, end),
+        cmocka_unit_test_setup_teardown(reading_has_a_bound_and_takes_files_only, begin, end),
+        cmocka_unit_test_setup_teardown(set_aside_and_touched, begin, end),
     };
 
-    return cmocka_run_group_tests(tests, setup, teardown);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

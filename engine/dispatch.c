@@ -21,7 +21,8 @@ struct tcp_flow {
     struct flow f;
     struct stream *local, *remote;
     struct rule_pos pos;
-    bool looking; /* lookup runs */
+    bool looking;     /* lookup runs */
+    bool public_only; /* no private address may be reached directly */
     union {       /* one after the other */
         struct lookup lookup;
         struct dial dial;
@@ -114,16 +115,23 @@ static void on_dialled(struct dial *d, struct stream *s, int err)
     relay_start(&t->relay, t->f.eng->loop, t->local, t->remote, on_relay_done);
 }
 
-static void dial(struct tcp_flow *t)
+/* What only this machine and its neighbours can reach. */
+static bool is_private(const struct addr *a)
 {
-    struct resolver *res = t->f.eng->env.resolver;
+    return addr_is_private(a) || addr_is_unspecified(a) || addr_is_multicast(a);
+}
+
+static void dial_to(struct tcp_flow *t, struct dest to)
+{
     struct outbound *leaf = flow_leaf(&t->f);
     int r;
 
+    if (t->public_only && is_private(&to.at.ip)) {
+        finish(t, -ERR_RULE);
+        return;
+    }
     memset(&t->dial, 0, sizeof(t->dial));
-    t->dial.to = t->f.meta.dst;
-    if (t->dial.to.host && res->known && res->known(res, t->dial.to.host, &t->dial.to.at.ip))
-        t->dial.to.host = NULL; /* a hosts entry replaces the name, through a proxy too */
+    t->dial.to = to;
     t->dial.meta = &t->f.meta;
     t->dial.done = on_dialled;
     flow_set_state(&t->f, FLOW_DIAL);
@@ -131,6 +139,48 @@ static void dial(struct tcp_flow *t)
         t->f.state = FLOW_MATCH;
         finish(t, r);
     }
+}
+
+static void on_public_address(struct lookup *l, int err)
+{
+    struct tcp_flow *t = container_of(l, struct tcp_flow, lookup);
+    struct dest to = { .at = { l->addr[0], t->f.meta.dst.at.port } };
+
+    t->looking = false;
+    for (int i = 1; i < l->n && is_private(&to.at.ip); i++)
+        to.at.ip = l->addr[i];
+    if (err || !l->n)
+        finish(t, err ? err : -ERR_NAME);
+    else
+        dial_to(t, to);
+}
+
+/* The address that is looked at is the one that is dialled: a name may mean another one a moment later. */
+static void dial_public_address(struct tcp_flow *t, const struct dest *to)
+{
+    struct resolver *res = t->f.eng->env.resolver;
+    int r;
+
+    memset(&t->lookup, 0, sizeof(t->lookup));
+    t->lookup.host = to->host;
+    t->lookup.why = LOOKUP_DIRECT;
+    t->lookup.done = on_public_address;
+    t->looking = (r = res->lookup(res, &t->lookup)) == 0;
+    if (!t->looking)
+        finish(t, r);
+}
+
+static void dial(struct tcp_flow *t)
+{
+    struct resolver *res = t->f.eng->env.resolver;
+    struct dest to = t->f.meta.dst;
+
+    if (to.host && res->known && res->known(res, to.host, &to.at.ip))
+        to.host = NULL; /* a hosts entry replaces the name, through a proxy too */
+    if (to.host && t->public_only && flow_leaf(&t->f)->ops->action == OUT_DIRECT)
+        dial_public_address(t, &to);
+    else
+        dial_to(t, to);
 }
 
 static void act(struct tcp_flow *t, const struct verdict *v)
@@ -236,4 +286,24 @@ void tcp_sink(struct flow_sink *sk, struct stream *local, const struct flow_meta
     }
     flow_set_state(&t->f, FLOW_MATCH);
     match(t);
+}
+
+void tcp_inner(struct engine *e, struct stream *local, const struct flow_meta *m, const char *proxy, bool anywhere)
+{
+    struct verdict v;
+    struct tcp_flow *t;
+    int r = tcp_flow_new(e, local, m, &t);
+
+    if (r < 0) {
+        stream_refuse(local, r);
+        return;
+    }
+    t->public_only = !anywhere;
+    flow_set_state(&t->f, FLOW_MATCH);
+    if (!proxy) {
+        match(t);
+        return;
+    }
+    policy_by_name(t->f.pol, proxy, &t->f.meta, &v);
+    act(t, &v);
 }

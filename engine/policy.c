@@ -109,6 +109,12 @@ int policy_decide(struct policy *p, enum mode mode, const struct flow_meta *m, s
     return 0;
 }
 
+void policy_by_name(struct policy *p, const char *name, const struct flow_meta *m, struct verdict *v)
+{
+    memset(v, 0, sizeof(*v));
+    follow(p, out_find(p->outs, name), m, v);
+}
+
 static enum explain_action action_of(const struct verdict *v)
 {
     switch (v->action) {

@@ -27,6 +27,8 @@ struct verdict {
 
 /* Decides by mode and rules. 0, or -EAGAIN when the address of m's name is needed first (set m->dst.at.ip or pos->ip_failed, call again). */
 int policy_decide(struct policy *p, enum mode mode, const struct flow_meta *m, struct rule_pos *pos, struct verdict *v);
+/* The way through an outbound or group, whatever the rules say; none of that name: a verdict that rejects. */
+void policy_by_name(struct policy *p, const char *name, const struct flow_meta *m, struct verdict *v);
 struct policy *policy_get(struct policy *p);
 
 /* ---- flow ---- */
@@ -138,6 +140,9 @@ void conns_fini(struct engine *e);
 void conns_keep(struct engine *e, struct flow *f);
 
 void tcp_sink(struct flow_sink *sk, struct stream *local, const struct flow_meta *m);
+/* A flow of our own begins. local is handed over, open. proxy: the outbound or group it goes by; NULL: mode and rules decide. Unless anywhere, private addresses are
+ * refused (-ERR_RULE): a stranger's profile must not make us ask what only we can reach. */
+void tcp_inner(struct engine *e, struct stream *local, const struct flow_meta *m, const char *proxy, bool anywhere);
 void udp_sink(struct flow_sink *sk, const struct flow_meta *m, const void *buf, size_t len);
 bool ping_sink(struct flow_sink *sk, const struct addr *src, const struct addr *dst, const void *icmp, size_t len);
 int udp_init(struct engine *e);

@@ -66,7 +66,7 @@ int source_enter(struct engine *e, struct flow *f)
     struct source *s;
 
     f->source = NULL;
-    if (cidr_contains(&e->own4, who) || cidr_contains(&e->own6, who))
+    if (f->meta.via == FLOW_VIA_INNER || cidr_contains(&e->own4, who) || cidr_contains(&e->own6, who))
         return 0;
     if (!(s = source_get(e, who)))
         return -ENOMEM;

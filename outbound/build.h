@@ -26,6 +26,7 @@ struct build {
     uint32_t n_members;
     size_t content; /* bytes of providers' files */
     bool said_no_tests; /* groups that measure delays: said once */
+    bool said_full;
 };
 
 /* Registers a node or group: gives it an id and, if it is not a provider's, its name. 0 or -ENOMEM. */

@@ -213,6 +213,9 @@ static bool search_loop(struct walk *w, struct outbound *o, uint32_t from, uint3
     struct outbound **queue = w->b->scratch;
     uint32_t head = 0, n = 0;
 
+    w->effort += w->n_stack - from;
+    if (w->effort > EFFORT)
+        return false;
     for (uint32_t i = from; i < w->n_stack; i++)
         parent[w->stack[i]->id] = UINT32_MAX;
     parent[o->via->id] = (uint32_t)o->via->id;

@@ -169,11 +169,14 @@ static void add(struct gather *w, struct outbound *o)
         return;
     if (w->out.n && filter_any(&b->filters, &w->out, o->name, b->d))
         return;
-    if (b->n_members + w->n < MEMBERS_MAX)
+    if (b->n_members + w->n < MEMBERS_MAX) {
         b->scratch[w->n++] = o;
-    else if (b->n_members + w->n == MEMBERS_MAX)
-        diag_warn(b->d, g->o.node->line, g->o.node->column, w->path, "bad-value", "%s the groups of this profile have more than %u members; the rest is left out",
-                  w->what, MEMBERS_MAX);
+        return;
+    }
+    if (!b->said_full)
+        diag_warn(b->d, g->o.node->line, g->o.node->column, w->path, "bad-value",
+                  "%s the groups of this profile have more than %u members; the rest is left out", w->what, MEMBERS_MAX);
+    b->said_full = true;
 }
 
 static void add_named(struct gather *w, uint32_t i)

@@ -189,6 +189,8 @@ static int read_http(struct opt_transport *t, const struct opt_src *s)
         if (!(h->paths.v[i] = absolute(s, h->paths.v[i])))
             return -ENOMEM;
     }
+    if (!h->paths.v)
+        return -ENOMEM; /* not even the default */
     if (!h->paths.n) {
         h->paths.v[0] = "/"; /* there is always room for one */
         h->paths.n = 1;
@@ -208,6 +210,8 @@ static int read_h2(struct opt_transport *t, const struct opt_src *s)
 
     if (opt_fields(s, h2_fields, h) < 0)
         return -EINVAL;
+    if (!h->hosts.v)
+        return -ENOMEM;
     if (!h->hosts.n) {
         h->hosts.v[0] = "www.example.com";
         h->hosts.n = 1;

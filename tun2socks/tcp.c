@@ -131,6 +131,17 @@ static bool quiet(const struct tcp_pcb *p)
            !(p->flags & (TF_ACK_DELAY | TF_ACK_NOW | TF_CLOSEPEND | TF_RTO));
 }
 
+/* The end of what the owner writes, when all before it was sent. Given earlier lwIP would put it on the last segment that waits, and
+ *   - leave it on the first half when a small window makes it split that segment: the application would see the end too early;
+ *   - in the middle of a handshake: never open the congestion window, and send neither. */
+static void send_fin(struct tcp_flow *f)
+{
+    if (!f->pcb || !f->tx_shut || f->fin_sent || f->pcb->unsent || f->pcb->state == SYN_RCVD)
+        return;
+    f->fin_sent = true;
+    tcp_shutdown(f->pcb, 0, 1);
+}
+
 static void on_tick(struct timer *t)
 {
     struct stack *st = container_of(t, struct stack, tick);
@@ -153,7 +164,10 @@ static void on_tick(struct timer *t)
     tcp_tw_pcbs = NULL;
     list_each_safe(n, tmp, &st->hot) {
         struct tcp_flow *f = container_of(n, struct tcp_flow, hot);
+        bool mine = enter(f);
 
+        send_fin(f);
+        leave(f, mine);
         if (!f->pcb || quiet(f->pcb))
             make_cold(f);
     }
@@ -524,16 +538,6 @@ static void to_lwip_addr(const struct addr *a, ip_addr_t *out)
 static void rx_free(struct pbuf *p)
 {
     pool_put(&the_stack->rx, container_of((struct pbuf_custom *)p, struct rxbuf, pc));
-}
-
-/* The end of what the owner writes. A connection that is shut in the middle of its handshake would never send what was written before (lwIP opens the congestion window
- * when the handshake ends, and in no other state), so that waits. */
-static void send_fin(struct tcp_flow *f)
-{
-    if (!f->pcb || !f->tx_shut || f->fin_sent || f->pcb->state == SYN_RCVD)
-        return;
-    f->fin_sent = true;
-    tcp_shutdown(f->pcb, 0, 1);
 }
 
 /* Gives a segment to lwIP as if ip_input had; b is taken over. */

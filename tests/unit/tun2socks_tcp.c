@@ -20,7 +20,7 @@ static void say(struct world *w, int ver, uint16_t port, uint8_t flags, uint32_t
     send_segment(w, &g);
 }
 
-static inline void say_data(struct world *w, int ver, uint16_t port, uint32_t seq, uint32_t ack, const void *data, uint32_t len)
+static void say_data(struct world *w, int ver, uint16_t port, uint32_t seq, uint32_t ack, const void *data, uint32_t len)
 {
     struct segment g = seg(ver, port, ACK | PSH, seq, ack);
 
@@ -47,7 +47,7 @@ static struct seen expect(struct world *w, uint16_t port, uint8_t flags)
 }
 
 /* Opens a connection by hand; returns the stack's sequence number, after its SYN. The client's next is ISS + 1. */
-static inline uint32_t open_by_hand(struct world *w, int ver, uint16_t port)
+static uint32_t open_by_hand(struct world *w, int ver, uint16_t port)
 {
     struct seen s;
 
@@ -702,6 +702,353 @@ static void every_byte_through_every_weather(void **state)
     assert_true(lost > 1000);
 }
 
+/* ---- windows and segments that no sane client has ---- */
+
+/* ---- ends ---- */
+
+/* A client that reads little by little makes lwIP split segments; the FIN must stay behind the last byte. */
+static void the_end_does_not_come_before_the_last_byte(void **state)
+{
+    for (size_t k = 0; k < COUNT(kernels); k++) {
+        struct trip t;
+
+        trip_open(&t, &kernels[k], k % 2 ? 6 : 4, 0, 120000);
+        t.a.reads = false;
+        app_connect(&t.a);
+        for (int i = 0; i < 200 && !t.a.eof; i++) {
+            app_take(&t.a, 700 + (uint32_t)i);
+            world_pass(&t.w, 300);
+        }
+        assert_true(t.a.eof);
+        assert_int_equal(t.a.got, 120000);
+        world_until(&t.w, 1000, trip_done(&t));
+        trip_check(&t);
+        trip_close(&t);
+    }
+}
+
+static void an_applications_reset_reaches_the_owner(void **state)
+{
+    for (int ver = 4; ver <= 6; ver += 2) {
+        struct world w;
+        struct owner *o;
+        uint32_t ack;
+        uint8_t data[100];
+
+        world_open(&w, &kernels[1]);
+        ack = open_by_hand(&w, ver, 1000);
+        o = w.first;
+        o->reads = false;
+        pattern_fill(1000, 0, data, sizeof(data));
+        say_data(&w, ver, 1000, ISS + 1, ack, data, sizeof(data));
+        world_pass(&w, 100);
+        expect(&w, 1000, ACK);
+        say(&w, ver, 1000, RST, ISS + 102, 0); /* a guess: near, and not the number (RFC 5961) */
+        expect(&w, 1000, ACK);
+        say(&w, ver, 1000, RST, ISS + 0x10000000, 0); /* a wild one */
+        assert_true(world_silent(&w));
+        assert_int_equal(o->told & STREAM_FAILED, 0);
+        say(&w, ver, 1000, RST | ACK, ISS + 101, ack);
+        assert_true(world_silent(&w));
+        assert_true(o->told & STREAM_FAILED);
+        o->reads = true; /* what came before it was true */
+        owner_read(o);
+        assert_int_equal(o->got, 100);
+        assert_int_equal(o->err, -ECONNRESET);
+        assert_int_equal(stream_write(o->s, &(struct iovec){ data, 1 }, 1), -ECONNRESET);
+        assert_int_equal(stream_shutdown(o->s), -ECONNRESET);
+        owner_close(o, -ECONNRESET);
+        assert_true(world_silent(&w));
+        assert_int_equal(world_stats(&w).tcp_flows, 0);
+        world_close(&w);
+    }
+}
+
+static void an_upstreams_reset_reaches_the_application(void **state)
+{
+    for (int ver = 4; ver <= 6; ver += 2)
+        for (int unread = 0; unread < 2; unread++) {
+            struct world w;
+            struct seen s;
+            uint32_t ack;
+            uint8_t data[100];
+
+            world_open(&w, &kernels[2]);
+            ack = open_by_hand(&w, ver, 1000);
+            if (unread) { /* closing in order what nobody read is a reset, too */
+                w.first->reads = false;
+                pattern_fill(1000, 0, data, sizeof(data));
+                say_data(&w, ver, 1000, ISS + 1, ack, data, sizeof(data));
+                world_pass(&w, 100);
+                expect(&w, 1000, ACK);
+            }
+            owner_close(w.first, unread ? 0 : -ECONNRESET);
+            s = expect(&w, 1000, RST | ACK);
+            assert_int_equal(s.seq, ack);
+            assert_int_equal(s.ack, ISS + 1 + (unread ? 100 : 0));
+            assert_true(world_silent(&w));
+            assert_int_equal(world_stats(&w).tcp_flows, 0);
+            world_close(&w);
+        }
+}
+
+static void closed_in_order_is_delivered_first(void **state)
+{
+    struct trip t;
+
+    trip_open(&t, &kernels[3], 4, 100, 100000);
+    t.a.close_after = false;
+    t.a.reads = false;
+    trip_shuts = false;
+    app_connect(&t.a);
+    world_until(&t.w, 1000, t.o && t.o->sent == 100000 && t.o->got == 100);
+    owner_close(t.o, 0);
+    world_settle(&t.w);
+    assert_false(t.a.eof);
+    t.a.reads = true;
+    app_take(&t.a, UINT32_MAX);
+    world_until(&t.w, 1000, t.a.eof);
+    assert_int_equal(t.a.got, 100000);
+    assert_int_equal(world_stats(&t.w).tcp_flows, 1);
+    t.a.to_send += 10; /* there is nobody any more who reads this */
+    app_push(&t.a);
+    world_settle(&t.w);
+    assert_true(t.a.reset);
+    assert_int_equal(world_stats(&t.w).tcp_flows, 0);
+    trip_close(&t);
+}
+
+/* 200 connections one after the other from one port, whoever closes first: none is refused, none waits. */
+static void the_same_port_again_at_once(void **state)
+{
+    for (int first = 0; first < 3; first++) {
+        struct world w;
+        uint32_t iss = 1000;
+
+        world_open(&w, &kernels[3]);
+        for (int i = 0; i < 200; i++) {
+            uint32_t ack, began = w.n_flows;
+            struct owner *o;
+            struct seen s;
+
+            say(&w, 4, 1000, SYN, iss, 0);
+            s = expect(&w, 1000, SYN | ACK);
+            assert_int_equal(w.n_flows, began + 1);
+            ack = s.seq + 1;
+            say(&w, 4, 1000, ACK, iss + 1, ack);
+            world_settle(&w);
+            o = w.first;
+            if (first == 0) { /* the application */
+                say(&w, 4, 1000, FIN | ACK, iss + 1, ack);
+                expect(&w, 1000, ACK);
+                assert_true(o->eof);
+                owner_close(o, 0);
+                expect(&w, 1000, FIN | ACK);
+                say(&w, 4, 1000, ACK, iss + 2, ack + 1);
+            } else if (first == 1) { /* the upstream */
+                owner_close(o, 0);
+                expect(&w, 1000, FIN | ACK);
+                say(&w, 4, 1000, ACK, iss + 1, ack + 1);
+                say(&w, 4, 1000, FIN | ACK, iss + 1, ack + 1);
+                expect(&w, 1000, ACK);
+            } else { /* both */
+                owner_close(o, 0);
+                expect(&w, 1000, FIN | ACK);
+                say(&w, 4, 1000, FIN | ACK, iss + 1, ack);
+                expect(&w, 1000, ACK);
+                say(&w, 4, 1000, ACK, iss + 2, ack + 1);
+            }
+            assert_true(world_silent(&w));
+            assert_int_equal(world_stats(&w).tcp_flows, 0);
+            iss += 70000;
+        }
+        assert_int_equal(world_stats(&w).hot_flows, 0);
+        world_close(&w);
+    }
+}
+
+static void who_takes_nothing_for_two_minutes_is_reset(void **state)
+{
+    for (int took_all = 0; took_all < 2; took_all++) {
+        struct trip t;
+
+        trip_open(&t, &kernels[3], 4, 0, took_all ? 1000 : 120000);
+        t.a.close_after = false;
+        t.a.reads = took_all;
+        app_connect(&t.a);
+        world_until(&t.w, 5000, t.o && t.o->shut);
+        world_settle(&t.w);
+        assert_int_equal(t.a.eof, took_all); /* and never closes his half */
+        owner_close(t.o, 0);
+        world_pass(&t.w, 119000);
+        assert_false(t.a.reset);
+        assert_int_equal(world_stats(&t.w).tcp_flows, 1);
+        world_pass(&t.w, 2000);
+        assert_true(t.a.reset);
+        assert_int_equal(world_stats(&t.w).tcp_flows, 0);
+        assert_int_equal(world_stats(&t.w).buffers, 0);
+        trip_close(&t);
+    }
+}
+
+/* ---- ends from inside ---- */
+
+static unsigned blow_at;
+static int blow_how;
+static struct owner *victim;
+
+enum { CLOSE, RESET, SHUT, CLOSE_OTHER, RESET_OTHER, BLOWS };
+
+static void blow(struct owner *o, unsigned what)
+{
+    struct owner *other = victim ? victim : o;
+
+    owner_pump(o);
+    if (o->n_told != blow_at || !o->s)
+        return;
+    switch (blow_how) {
+    case CLOSE: owner_close(o, 0); break;
+    case RESET: owner_close(o, -ECONNRESET); break;
+    case SHUT:
+        stream_shutdown(o->s);
+        o->to_send = o->sent;
+        break;
+    case CLOSE_OTHER: owner_close(other, 0); break;
+    case RESET_OTHER: owner_close(other, -ECONNRESET); break;
+    default: break;
+    }
+}
+
+static void on_blow(struct owner *o)
+{
+    o->then = blow;
+    o->to_send = 30000;
+    o->shut_after = true;
+    o->bite = 3000;
+    if (!victim)
+        victim = o;
+    owner_accept(o);
+}
+
+static void closed_from_inside_every_callback(void **state)
+{
+    for (blow_how = 0; blow_how < BLOWS; blow_how++)
+        for (blow_at = 1; blow_at < 30; blow_at++) {
+            struct app a[2];
+            struct world w;
+
+            victim = NULL;
+            world_open(&w, &kernels[blow_at % COUNT(kernels)]);
+            w.on_flow = on_blow;
+            w.rnd = blow_at;
+            w.lose = 10;
+            w.delay_ms = 3;
+            for (int i = 0; i < 2; i++) {
+                app_init(&a[i], &w, i ? 6 : 4, (uint16_t)(1000 + i), 30000);
+                a[i].to_send = 30000;
+                a[i].close_after = true;
+                app_connect(&a[i]);
+            }
+            world_pass(&w, 5000);
+            for (struct owner *o = w.first; o; o = o->next)
+                owner_close(o, 0);
+            w.lose = 0;
+            world_pass(&w, 130000);
+            assert_int_equal(world_stats(&w).tcp_flows, 0);
+            assert_int_equal(world_stats(&w).buffers, 0);
+            assert_int_equal(world_stats(&w).hot_flows, 0);
+            app_fini(&a[0]);
+            app_fini(&a[1]);
+            world_close(&w);
+        }
+}
+
+static int inside_sink;
+
+static void on_sink(struct owner *o)
+{
+    if (inside_sink & 1)
+        assert_int_equal(stream_accept(o->s), 0);
+    if (inside_sink & 2)
+        stream_write(o->s, &(struct iovec){ (char *)"hello", 5 }, 1);
+    if (inside_sink & 4)
+        stream_shutdown(o->s);
+    if (inside_sink & 8)
+        owner_refuse(o, -ECONNREFUSED);
+    else
+        owner_close(o, inside_sink & 16 ? -ECONNRESET : 0);
+}
+
+static void ended_inside_the_sink(void **state)
+{
+    for (inside_sink = 0; inside_sink < 32; inside_sink++) {
+        struct world w;
+
+        world_open(&w, &kernels[inside_sink % COUNT(kernels)]);
+        w.on_flow = on_sink;
+        say(&w, 4, 1000, SYN, ISS, 0);
+        say(&w, 4, 1000, SYN, ISS, 0); /* in the same batch */
+        world_settle(&w);
+        assert_false(list_empty(&w.out));
+        world_forget(&w);
+        world_pass(&w, 150000);
+        assert_int_equal(world_stats(&w).tcp_flows, 0);
+        assert_int_equal(world_stats(&w).buffers, 0);
+        world_close(&w);
+    }
+}
+
+static void the_end_of_the_stack_resets_every_flow(void **state)
+{
+    struct app a[3];
+    struct world w;
+    struct owner *o;
+
+    world_open(&w, &kernels[3]);
+    for (int i = 0; i < 3; i++) {
+        app_init(&a[i], &w, 4, (uint16_t)(1000 + i), 100000);
+        a[i].reads = false;
+        app_connect(&a[i]);
+        world_settle(&w);
+        o = w.first;
+        o->to_send = i ? 100000 : 0;
+        o->shut_after = i == 2;
+        owner_write(o);
+    }
+    w.on_flow = hold;
+    say(&w, 4, 2000, SYN, ISS, 0); /* held */
+    world_settle(&w);
+    w.on_flow = NULL;
+    say(&w, 4, 2001, SYN, ISS, 0); /* half open */
+    expect(&w, 2001, SYN | ACK);
+    for (o = w.first; o; o = o->next)
+        owner_close(o, 0);
+    world_settle(&w);
+    stack_free(w.st);
+    world_drain(&w);
+    for (int i = 0; i < 3; i++) {
+        assert_true(a[i].reset);
+        app_fini(&a[i]);
+    }
+    w.st = NULL;
+    w.may_drop = true;
+    world_close(&w);
+}
+
+static void only_one_stack_at_a_time(void **state)
+{
+    struct stack *second = NULL;
+    struct world w;
+    struct stack_opts o;
+
+    world_open(&w, &kernels[0]);
+    o = (struct stack_opts){ .loop = w.loop, .tun_fd = w.tun, .mtu = 1500, .sink = &w.sink, .max_flows = 1 };
+    assert_int_equal(stack_new(&o, &second), -EBUSY);
+    assert_null(second);
+    world_close(&w);
+    stack_free(NULL);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -725,6 +1072,16 @@ int main(void)
         cmocka_unit_test(a_ring_grows_only_for_who_keeps_it_full),
         cmocka_unit_test(an_mss_announced_later_changes_nothing),
         cmocka_unit_test(every_byte_through_every_weather),
+        cmocka_unit_test(the_end_does_not_come_before_the_last_byte),
+        cmocka_unit_test(an_applications_reset_reaches_the_owner),
+        cmocka_unit_test(an_upstreams_reset_reaches_the_application),
+        cmocka_unit_test(closed_in_order_is_delivered_first),
+        cmocka_unit_test(the_same_port_again_at_once),
+        cmocka_unit_test(who_takes_nothing_for_two_minutes_is_reset),
+        cmocka_unit_test(closed_from_inside_every_callback),
+        cmocka_unit_test(ended_inside_the_sink),
+        cmocka_unit_test(the_end_of_the_stack_resets_every_flow),
+        cmocka_unit_test(only_one_stack_at_a_time),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

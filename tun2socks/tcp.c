@@ -27,12 +27,13 @@
 #include "tun2socks/private.h"
 
 #define HELD_MAX 4096
-#define SYN_MAX 120
 #define TELL_BYTES 32768       /* an owner is told before the end of the batch when this much is queued */
 #define COMPACT_BELOW 16384    /* a queued packet smaller than this is copied out of its 64 KiB buffer */
 #define SEND_MIN (128u << 10)  /* bytes on their way to the application: at first */
 #define SEND_MAX (1u << 20)    /* and at most */
+#define QUEUE_MAX 4096         /* of lwIP's buffers that hold them: enough for SEND_MAX in segments of 536 */
 #define LINGER_MS 120000
+#define SYN_WINDOW_MIN 1072    /* lwIP's segments are half of the largest window it saw; seeing none it makes them of any size, and asserts when it sees one */
 
 struct tcp_flow {
     struct stream s;
@@ -418,6 +419,8 @@ static err_t on_passive_open(u8_t id, struct tcp_pcb_listen *listener, struct tc
     tcp_nagle_disable(child);
     tcp_ext_arg_set(child, id, f);
     tcp_ext_arg_set_callbacks(child, id, &ext_callbacks);
+    if (child->snd_wnd_max < 2)
+        child->snd_wnd_max = SYN_WINDOW_MIN;
     if (f->st->tso)
         child->mss = CHUNK_BYTES;
     return ERR_OK;

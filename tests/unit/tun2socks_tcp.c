@@ -704,6 +704,42 @@ static void every_byte_through_every_weather(void **state)
 
 /* ---- windows and segments that no sane client has ---- */
 
+/* What lwIP has queued must never be larger than a later limit of its own. */
+static void windows_that_begin_with_nothing(void **state)
+{
+    static const uint32_t first[] = { 0, 1, 2, 3, 100, 535 }, then[] = { 0, 1, 2, 100, 5000, 65535 };
+
+    for (size_t k = 0; k < 4; k += 3)
+        for (size_t i = 0; i < COUNT(first) * COUNT(then); i++) {
+            struct segment g = seg(4, 1000, SYN, ISS, 0);
+            struct world w;
+            struct owner *o;
+            uint32_t seq;
+
+            world_open(&w, &kernels[k]);
+            w.on_flow = hold;
+            g.wnd = first[i / COUNT(then)];
+            g.mss = 1460;
+            send_segment(&w, &g);
+            world_settle(&w);
+            o = w.first;
+            o->to_send = 5000;
+            owner_accept(o);
+            seq = expect(&w, 1000, SYN | ACK).seq + 1;
+            for (size_t n = 0; n < COUNT(then); n++) { /* smaller, larger, and back */
+                g = seg(4, 1000, ACK, ISS + 1, seq);
+                g.wnd = then[(i + n) % COUNT(then)];
+                send_segment(&w, &g);
+                world_settle(&w);
+                o->to_send += 5000;
+                owner_write(o);
+                world_pass(&w, 500);
+            }
+            assert_int_equal(o->err, 0);
+            world_close(&w);
+        }
+}
+
 /* ---- ends ---- */
 
 /* A client that reads little by little makes lwIP split segments; the FIN must stay behind the last byte. */
@@ -1072,6 +1108,7 @@ int main(void)
         cmocka_unit_test(a_ring_grows_only_for_who_keeps_it_full),
         cmocka_unit_test(an_mss_announced_later_changes_nothing),
         cmocka_unit_test(every_byte_through_every_weather),
+        cmocka_unit_test(windows_that_begin_with_nothing),
         cmocka_unit_test(the_end_does_not_come_before_the_last_byte),
         cmocka_unit_test(an_applications_reset_reaches_the_owner),
         cmocka_unit_test(an_upstreams_reset_reaches_the_application),

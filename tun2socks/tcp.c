@@ -815,6 +815,14 @@ static uint32_t room(struct tcp_flow *f)
     return f->tx_limit - f->tx_len;
 }
 
+/* How many bytes lwIP can take before its buffers, two a segment, are too many: only clients of tiny segments or windows ever get there. */
+static uint32_t queue_room(const struct tcp_flow *f)
+{
+    uint32_t most = f->pcb->snd_wnd_max / 2, each = most < f->pcb->mss ? most : f->pcb->mss;
+
+    return f->pcb->snd_queuelen < QUEUE_MAX ? (QUEUE_MAX - f->pcb->snd_queuelen) / 2 * each : 0;
+}
+
 static int tcp_do_reserve(struct stream *s, struct iovec *iov, int max)
 {
     struct tcp_flow *f = of(s);
@@ -824,7 +832,9 @@ static int tcp_do_reserve(struct stream *s, struct iovec *iov, int max)
 
     if (r < 0)
         return r;
-    if (!(left = room(f))) {
+    left = room(f);
+    left = left < queue_room(f) ? left : queue_room(f);
+    if (!left) {
         f->waits |= STREAM_WRITABLE;
         return 0;
     }

@@ -740,6 +740,33 @@ static void windows_that_begin_with_nothing(void **state)
         }
 }
 
+static void clients_of_tiny_segments_get_their_bytes(void **state)
+{
+    static const struct {
+        uint16_t mss;
+        uint32_t room, bytes;
+    } cases[] = { { 1, 65535, 20000 }, { 8, 65535, 100000 }, { 48, 65535, 300000 },
+                  { 1460, 2, 20000 },  { 1460, 16, 100000 }, { 88, 1000, 100000 } };
+
+    for (size_t i = 0; i < COUNT(cases); i++)
+        for (size_t k = 0; k < 4; k += 3) {
+            struct trip t;
+
+            trip_open(&t, &kernels[k], 4, 10, cases[i].bytes);
+            t.a.mss = cases[i].mss;
+            t.a.room = cases[i].room;
+            t.a.scale = 0;
+            app_connect(&t.a);
+            for (int n = 0; n < 3000 && !t.a.eof; n++)
+                world_pass(&t.w, STEP_MS);
+            if (t.o->err || t.a.reset || !t.a.got)
+                fail_msg("MSS %u, window %u: %u of %u bytes, error %d", cases[i].mss, cases[i].room, t.a.got, cases[i].bytes, t.o->err);
+            if (cases[i].room > 100)
+                assert_int_equal(t.a.got, cases[i].bytes);
+            trip_close(&t);
+        }
+}
+
 /* ---- ends ---- */
 
 /* A client that reads little by little makes lwIP split segments; the FIN must stay behind the last byte. */
@@ -1109,6 +1136,7 @@ int main(void)
         cmocka_unit_test(an_mss_announced_later_changes_nothing),
         cmocka_unit_test(every_byte_through_every_weather),
         cmocka_unit_test(windows_that_begin_with_nothing),
+        cmocka_unit_test(clients_of_tiny_segments_get_their_bytes),
         cmocka_unit_test(the_end_does_not_come_before_the_last_byte),
         cmocka_unit_test(an_applications_reset_reaches_the_owner),
         cmocka_unit_test(an_upstreams_reset_reaches_the_application),

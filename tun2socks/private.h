@@ -103,7 +103,8 @@ void tcp_glue_fini(struct stack *st);
 /* Takes b over. */
 void tcp_packet(struct stack *st, struct rxbuf *b, const struct packet *p);
 void tcp_flush(struct stack *st);
-uint16_t tcp_peer_mss(const struct tcp_flow *f); /* what the application's side announced */
+/* What the application announced whose segment is on its way out. */
+uint16_t tcp_peer_mss(struct stack *st, const struct endpoint *app, const struct endpoint *peer);
 
 /* udp.c */
 void udp_packet(struct stack *st, const struct packet *p, uint16_t gso_size);

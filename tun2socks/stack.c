@@ -197,9 +197,10 @@ static err_t out_packet(struct netif *n, struct pbuf *p, int ver)
 {
     struct stack *st = n->state;
     struct iovec iov[64];
+    struct endpoint from, to;
     uint8_t *ip = p->payload, *th;
     uint32_t ihl = ver == 4 ? (ip[0] & 15u) * 4 : IP6_HEADER, l4 = p->tot_len - ihl, header, mss, pieces = 0;
-    uint16_t gso = 0;
+    uint16_t gso = 0, theirs;
 
     for (struct pbuf *q = p; q && pieces < 64; q = q->next)
         if (q->len)
@@ -210,22 +211,17 @@ static err_t out_packet(struct netif *n, struct pbuf *p, int ver)
     }
     th = ip + ihl; /* lwIP puts IP and TCP header in one pbuf */
     header = (th[12] >> 4) * 4u;
-    if (ver == 4) {
-        struct addr s = addr_v4(ip + 12), d = addr_v4(ip + 16);
-
-        put16(th + 16, packet_pseudo_sum(&s, &d, PROTO_TCP, l4));
-    } else {
-        struct addr s = { .ver = 6 }, d = { .ver = 6 };
-
-        memcpy(s.b, ip + 8, 16);
-        memcpy(d.b, ip + 24, 16);
-        put16(th + 16, packet_pseudo_sum(&s, &d, PROTO_TCP, l4));
-    }
+    from = (struct endpoint){ { .ver = (uint8_t)ver }, get16(th) };
+    to = (struct endpoint){ { .ver = (uint8_t)ver }, get16(th + 2) };
+    memcpy(from.ip.b, ip + (ver == 4 ? 12 : 8), addr_len(&from.ip));
+    memcpy(to.ip.b, ip + (ver == 4 ? 16 : 24), addr_len(&to.ip));
+    put16(th + 16, packet_pseudo_sum(&from.ip, &to.ip, PROTO_TCP, l4));
     mss = st->mtu - ihl - TCP_HEADER;
-    if (st->current && tcp_peer_mss(st->current) < mss)
-        mss = tcp_peer_mss(st->current);
-    if (st->tso && l4 - header > mss)
-        gso = (uint16_t)mss;
+    if (st->tso && l4 > header) {
+        theirs = tcp_peer_mss(st, &to, &from);
+        mss = theirs < mss ? theirs : mss;
+        gso = l4 - header > mss ? (uint16_t)mss : 0;
+    }
     tun_write(st, iov, (int)pieces, (uint16_t)ihl, 16, ver == 4 ? VIRTIO_NET_HDR_GSO_TCPV4 : VIRTIO_NET_HDR_GSO_TCPV6, gso,
               (uint16_t)(ihl + header));
     return ERR_OK;

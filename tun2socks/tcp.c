@@ -975,7 +975,9 @@ static const struct stream_ops tcp_ops = {
     .refuse = tcp_do_refuse,
 };
 
-uint16_t tcp_peer_mss(const struct tcp_flow *f)
+uint16_t tcp_peer_mss(struct stack *st, const struct endpoint *app, const struct endpoint *peer)
 {
-    return f->peer_mss;
+    const struct tcp_flow *f = st->current ? st->current : find(st, app, peer); /* timers have no current flow */
+
+    return f ? f->peer_mss : UINT16_MAX;
 }

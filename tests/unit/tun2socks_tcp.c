@@ -767,6 +767,35 @@ static void clients_of_tiny_segments_get_their_bytes(void **state)
         }
 }
 
+/* The kernel cuts what we resend, too, and no piece may be larger than the client said. */
+static void what_is_sent_again_respects_the_clients_mss(void **state)
+{
+    for (int ver = 4; ver <= 6; ver += 2) {
+        struct segment g = seg(ver, 1000, SYN, ISS, 0);
+        unsigned n = 0;
+        struct world w;
+        struct seen *s;
+
+        world_open(&w, &kernels[3]);
+        w.on_flow = hold;
+        g.mss = 536;
+        send_segment(&w, &g);
+        world_settle(&w);
+        owner_accept(w.first);
+        say(&w, ver, 1000, ACK, ISS + 1, expect(&w, 1000, SYN | ACK).seq + 1);
+        world_settle(&w);
+        w.first->to_send = 30000;
+        owner_write(w.first);
+        world_pass(&w, 10000); /* nothing is acknowledged */
+        for (; (s = world_take(&w)); n++) {
+            assert_true(s->len <= 536 || (s->vh.gso_type && s->vh.gso_size <= 536));
+            free(s);
+        }
+        assert_true(n > 2);
+        world_close(&w);
+    }
+}
+
 /* ---- ends ---- */
 
 /* A client that reads little by little makes lwIP split segments; the FIN must stay behind the last byte. */
@@ -1137,6 +1166,7 @@ int main(void)
         cmocka_unit_test(every_byte_through_every_weather),
         cmocka_unit_test(windows_that_begin_with_nothing),
         cmocka_unit_test(clients_of_tiny_segments_get_their_bytes),
+        cmocka_unit_test(what_is_sent_again_respects_the_clients_mss),
         cmocka_unit_test(the_end_does_not_come_before_the_last_byte),
         cmocka_unit_test(an_applications_reset_reaches_the_owner),
         cmocka_unit_test(an_upstreams_reset_reaches_the_application),

@@ -55,6 +55,7 @@ struct tcp_flow {
     struct chunk *first, *last; /* first: oldest not acknowledged */
     struct chunk *spare;        /* lent by reserve beyond last */
     uint32_t tx_len, tx_limit;  /* bytes with lwIP */
+    uint32_t linger_len;        /* of them when linger was armed */
 
     struct timer linger;
     struct job reap;
@@ -934,10 +935,24 @@ static int tcp_do_shutdown(struct stream *s)
     return 0;
 }
 
+static void on_linger(struct timer *t);
+
+/* Waits for the application to take the rest, as long as it goes on taking. */
+static void linger(struct tcp_flow *f)
+{
+    f->linger_len = f->tx_len;
+    f->linger.cb = on_linger;
+    timer_set(f->st->loop, &f->linger, LINGER_MS);
+}
+
 static void on_linger(struct timer *t)
 {
     struct tcp_flow *f = container_of(t, struct tcp_flow, linger);
 
+    if (f->tx_len < f->linger_len) {
+        linger(f);
+        return;
+    }
     log_dbg(LOG_TCP, "an application did not take the rest within %u s", LINGER_MS / 1000);
     abort_pcb(f);
 }
@@ -950,15 +965,15 @@ static void tcp_do_close(struct stream *s, int err)
         tcp_do_refuse(s, err ? err : -ECONNREFUSED);
         return;
     }
+    if (err == -ETIMEDOUT && f->tx_shut && f->tx_len)
+        err = 0; /* the owner waited long enough for the other direction; what it gave to this one is not yet taken */
     if (!err && !f->rx && f->pcb)
         tcp_do_shutdown(s);
     orphan(f);
-    if (f->pcb && (err || f->rx)) {
+    if (f->pcb && (err || f->rx))
         abort_pcb(f);
-    } else if (f->pcb) {
-        f->linger.cb = on_linger;
-        timer_set(f->st->loop, &f->linger, LINGER_MS);
-    }
+    else if (f->pcb)
+        linger(f);
 }
 
 static const struct stream_ops tcp_ops = {

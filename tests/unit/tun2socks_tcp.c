@@ -959,6 +959,31 @@ static void the_same_port_again_at_once(void **state)
     }
 }
 
+static void a_slow_reader_gets_the_rest_after_the_upstream_has_gone(void **state)
+{
+    for (int err = 0; err >= -ETIMEDOUT; err -= ETIMEDOUT) { /* the relay's own end of a half-closed flow, too */
+        struct trip t;
+
+        trip_open(&t, &kernels[3], 4, 0, 400000);
+        t.a.close_after = t.a.reads = false;
+        app_connect(&t.a);
+        world_settle(&t.w);
+        for (int i = 0; i < 100 && !t.o->shut; i++) {
+            app_take(&t.a, 2000);
+            world_pass(&t.w, 1000);
+        }
+        assert_true(t.o->shut && t.a.got < 350000);
+        owner_close(t.o, err);
+        for (int i = 0; i < 1000 && !t.a.eof && !t.a.reset; i++) {
+            app_take(&t.a, 1000);
+            world_pass(&t.w, 1000);
+        }
+        assert_int_equal(t.a.got, 400000);
+        assert_true(t.a.eof);
+        trip_close(&t);
+    }
+}
+
 static void who_takes_nothing_for_two_minutes_is_reset(void **state)
 {
     for (int took_all = 0; took_all < 2; took_all++) {
@@ -1172,6 +1197,7 @@ int main(void)
         cmocka_unit_test(an_upstreams_reset_reaches_the_application),
         cmocka_unit_test(closed_in_order_is_delivered_first),
         cmocka_unit_test(the_same_port_again_at_once),
+        cmocka_unit_test(a_slow_reader_gets_the_rest_after_the_upstream_has_gone),
         cmocka_unit_test(who_takes_nothing_for_two_minutes_is_reset),
         cmocka_unit_test(closed_from_inside_every_callback),
         cmocka_unit_test(ended_inside_the_sink),

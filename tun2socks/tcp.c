@@ -437,7 +437,7 @@ static void on_destroy(u8_t id, void *data)
     unmap(f); /* the tuple may be used again */
     make_cold(f);
     if (!f->orphan && !(f->rx_eof && f->tx_shut) && !f->err)
-        f->err = -ECONNRESET;
+        f->err = f->st->in_timer ? -ETIMEDOUT : -ECONNRESET; /* in a timer: no answer to the last of many retransmissions */
     if (f->err)
         note(f, STREAM_READABLE | STREAM_WRITABLE | STREAM_FAILED);
     reap_when_done(f);

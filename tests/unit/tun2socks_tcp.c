@@ -1008,6 +1008,37 @@ static void who_takes_nothing_for_two_minutes_is_reset(void **state)
     }
 }
 
+static void an_application_that_vanishes_is_noticed(void **state)
+{
+    struct trip t;
+
+    trip_open(&t, &kernels[3], 4, 0, 200000);
+    t.w.on_flow = hold;
+    t.a.close_after = false;
+    app_connect(&t.a);
+    world_settle(&t.w);
+    t.o = t.w.first;
+    owner_accept(t.o);
+    world_settle(&t.w);
+    for (int i = 0; i < 50; i++) { /* the way and back is well known */
+        t.o->to_send += 100;
+        owner_write(t.o);
+        world_pass(&t.w, 20);
+    }
+    t.w.lose = 100;
+    t.w.delay_ms = 1;
+    t.o->to_send = 200000;
+    owner_write(t.o);
+    world_pass(&t.w, 1200000);
+    assert_true(t.o->told & STREAM_FAILED);
+    assert_int_equal(t.o->err, -ETIMEDOUT);
+    owner_close(t.o, t.o->err);
+    world_settle(&t.w);
+    assert_int_equal(world_stats(&t.w).tcp_flows, 0);
+    assert_int_equal(world_stats(&t.w).buffers, 0);
+    trip_close(&t);
+}
+
 /* ---- ends from inside ---- */
 
 static unsigned blow_at;
@@ -1199,6 +1230,7 @@ int main(void)
         cmocka_unit_test(the_same_port_again_at_once),
         cmocka_unit_test(a_slow_reader_gets_the_rest_after_the_upstream_has_gone),
         cmocka_unit_test(who_takes_nothing_for_two_minutes_is_reset),
+        cmocka_unit_test(an_application_that_vanishes_is_noticed),
         cmocka_unit_test(closed_from_inside_every_callback),
         cmocka_unit_test(ended_inside_the_sink),
         cmocka_unit_test(the_end_of_the_stack_resets_every_flow),

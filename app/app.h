@@ -17,10 +17,12 @@ enum { EXIT_DONE = 0, EXIT_NOT_SO = 1, EXIT_USAGE = 2, EXIT_NOT_RUNNING = 3, EXI
 struct options {
     const char *verb;
     const char *profile;     /* -f; NULL = not given */
+    const char *local;       /* --local; NULL = not given */
     const char *state_dir;   /* -d, or the default */
     const char *controller, *secret;
     const char *src, *process, *in;
     long uid;
+    bool foreign;            /* the profile was fetched: its locked keys are ignored */
     bool json, strict, udp, batch, follow, closed;
     int argc;                /* what is left behind the options */
     char **argv;
@@ -44,9 +46,15 @@ int cmd_status(const struct options *o);
 int cmd_cleanup(const struct options *o);
 
 #define DEFAULT_PROFILE "/etc/shunt/profile.yaml"
+#define DEFAULT_LOCAL   "/etc/shunt/local.yaml"
 
-/* Reads a whole file ("-" = standard input), at most CFG_MAX_INPUT + 1 bytes; malloc'ed; NULL with a message on stderr. */
-char *read_file(const char *name, size_t *len);
+/* input.c: the profile and the local file that the options name, as bytes. bytes of local are NULL when there is none. */
+struct inputs { struct cfg_input profile, local; };
+/* name: the profile, "-" = standard input. False with a message on stderr; else inputs_fini() frees. */
+bool inputs_read(const struct options *o, const char *name, struct inputs *in);
+void inputs_fini(struct inputs *in);
+/* For policy_load(): NULL when there is no local file. */
+const struct cfg_input *inputs_local(const struct inputs *in);
 /* Colours? A terminal and no NO_COLOR. */
 bool coloured(int fd);
 /* "3.1K" */

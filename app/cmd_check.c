@@ -8,17 +8,23 @@
 #include "app/app.h"
 #include "engine/engine.h"
 
+/* A message of the local file says so; the others are the profile's. */
+static json_t *item(const struct diag *d, const struct diag_item *it)
+{
+    json_t *j = json_pack("{s:i, s:i, s:s, s:s, s:s}", "line", (int)it->line, "column", (int)it->column, "path", it->path, "code", it->code, "message", it->message);
+
+    if (it->source)
+        json_object_set_new(j, "file", json_string(d->source[it->source].name));
+    return j;
+}
+
 static json_t *items(const struct diag *d, enum diag_level level)
 {
     json_t *list = json_array();
 
-    for (size_t i = 0; i < d->n; i++) {
-        const struct diag_item *it = &d->items[i];
-
-        if (it->level == level)
-            json_array_append_new(list, json_pack("{s:i, s:i, s:s, s:s, s:s}", "line", (int)it->line, "column", (int)it->column, "path", it->path, "code",
-                                                  it->code, "message", it->message));
-    }
+    for (size_t i = 0; i < d->n; i++)
+        if (d->items[i].level == level)
+            json_array_append_new(list, item(d, &d->items[i]));
     return list;
 }
 
@@ -34,34 +40,45 @@ static void print_json(const char *name, struct diag *d, const struct profile *p
     json_decref(j);
 }
 
+static const char *number(size_t n, const char *one, const char *many, char buf[48])
+{
+    snprintf(buf, 48, "%zu %s", n, n == 1 ? one : many);
+    return buf;
+}
+
+static void print_human(const char *name, struct diag *d, const struct profile *p)
+{
+    char a[48], b[48], c[48], e[48];
+
+    diag_print(d, stderr, coloured(2));
+    if (d->n_errors)
+        printf("%s: cannot be used: %s, %s\n", name, number(d->n_errors, "error", "errors", a), number(d->n_warnings, "warning", "warnings", b));
+    else
+        printf("%s: good: %s, %s, %s; %s\n", name, number(p->n_proxies, "proxy", "proxies", a), number(p->n_groups, "group", "groups", b),
+               number(p->n_rules, "rule", "rules", c), number(d->n_warnings, "warning", "warnings", e));
+}
+
 int cmd_check(const struct options *o)
 {
     const char *name = o->profile ? o->profile : o->argc ? o->argv[0] : DEFAULT_PROFILE;
     struct out_env env = { .state_dir = o->state_dir }; /* nobody dials */
     struct policy *p;
+    struct inputs in;
     struct diag d;
-    char *bytes;
-    size_t len;
     bool ok;
 
-    if (!(bytes = read_file(name, &len)))
+    if (!inputs_read(o, name, &in))
         return EXIT_NOT_SO;
-    diag_init(&d, name, bytes, len, o->strict);
-    p = policy_load(bytes, len, &env, &d);
-    ok = d.n_errors == 0;
+    diag_init(&d, name, NULL, 0, o->strict);
+    p = policy_judge(&in.profile, inputs_local(&in), &env, &d);
+    ok = p && d.n_errors == 0;
     diag_sort(&d);
-    if (o->json) {
+    if (o->json)
         print_json(name, &d, p ? p->profile : NULL);
-    } else {
-        diag_print(&d, stderr, coloured(2));
-        if (p)
-            printf("%s: good: %u proxies, %u groups, %u rules; %zu warnings\n", name, p->profile->n_proxies, p->profile->n_groups, p->profile->n_rules,
-                   d.n_warnings);
-        else
-            printf("%s: cannot be used: %zu errors, %zu warnings\n", name, d.n_errors, d.n_warnings);
-    }
+    else
+        print_human(name, &d, p ? p->profile : NULL);
     policy_put(p);
     diag_fini(&d);
-    free(bytes);
+    inputs_fini(&in);
     return ok ? EXIT_DONE : EXIT_NOT_SO;
 }

@@ -234,9 +234,8 @@ int cmd_explain(const struct options *o)
     struct policy *p = NULL;
     struct loop *loop = NULL;
     struct dns *dns = NULL;
-    char *bytes = NULL;
+    struct inputs in;
     struct diag d;
-    size_t len;
     int r;
 
     if (!o->batch && !o->argc) {
@@ -245,10 +244,10 @@ int cmd_explain(const struct options *o)
     }
     if (!o->profile)
         return o->batch ? batch(o, NULL, NULL) : targets(o, NULL, NULL);
-    if (!(bytes = read_file(o->profile, &len)))
+    if (!inputs_read(o, o->profile, &in))
         return EXIT_NOT_SO;
-    diag_init(&d, o->profile, bytes, len, false);
-    if (!(p = policy_load(bytes, len, &env, &d))) {
+    diag_init(&d, o->profile, NULL, 0, false);
+    if (!(p = policy_load(&in.profile, inputs_local(&in), &env, &d))) {
         diag_print(&d, stderr, coloured(2));
         r = EXIT_NOT_SO;
     } else {
@@ -261,6 +260,6 @@ int cmd_explain(const struct options *o)
     loop_free(loop);
     policy_put(p);
     diag_fini(&d);
-    free(bytes);
+    inputs_fini(&in);
     return r;
 }

@@ -19,6 +19,7 @@
 #include "platform/platform.h"
 
 #define PROFILE_FD 4
+#define LOCAL_FD   5
 
 static const char *absolute(const char *path, char out[PATH_MAX])
 {
@@ -32,14 +33,15 @@ static const char *absolute(const char *path, char out[PATH_MAX])
 int cmd_run(const struct options *o)
 {
     char dir[PATH_MAX];
-    const char *profile = o->profile ? o->profile : DEFAULT_PROFILE, *state = absolute(o->state_dir, dir);
-    char *argv[] = { (char *)"shunt", (char *)"worker", (char *)"-d", (char *)state, (char *)profile, NULL };
+    const char *profile = o->profile ? o->profile : DEFAULT_PROFILE, *local = o->local ? o->local : DEFAULT_LOCAL, *state = absolute(o->state_dir, dir);
+    char *argv[] = { (char *)"shunt", (char *)"worker", (char *)"-d", (char *)state, (char *)"-f", (char *)profile, (char *)"--local", (char *)local,
+                     o->foreign ? (char *)"--foreign" : NULL, NULL };
 
     if (o->argc) {
         fprintf(stderr, "shunt: run takes no arguments; the profile is given with -f\n");
         return EXIT_USAGE;
     }
-    return plat_supervise(&(struct plat_run){ .profile = profile, .state_dir = state, .worker_argv = argv });
+    return plat_supervise(&(struct plat_run){ .profile = profile, .local = local, .state_dir = state, .worker_argv = argv });
 }
 
 struct worker {
@@ -50,40 +52,53 @@ struct worker {
     const struct options *o;
 };
 
-/* The whole of a sealed memory file; NULL when empty or unreadable. */
-static char *map_profile(int fd, size_t *len)
+/* A file that the supervisor opened: the whole of a sealed memory file, which is closed. Empty when it cannot be mapped. */
+static struct cfg_input map_input(int fd, const char *name, bool foreign)
 {
+    struct cfg_input in = { .name = name, .bytes = "", .foreign = foreign };
     struct stat st;
     void *p;
 
-    *len = 0;
-    if (fstat(fd, &st) < 0 || !st.st_size)
-        return NULL;
-    p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
-    if (p == MAP_FAILED)
-        return NULL;
-    *len = (size_t)st.st_size;
-    return p;
+    if (fstat(fd, &st) == 0 && st.st_size && (p = mmap(NULL, (size_t)st.st_size, PROT_READ, MAP_PRIVATE, fd, 0)) != MAP_FAILED) {
+        in.bytes = p;
+        in.len = (size_t)st.st_size;
+    }
+    close(fd);
+    return in;
 }
 
-static void on_reload(struct plat_worker *w, int fd)
+static void unmap_input(struct cfg_input *in)
+{
+    if (in->len)
+        munmap((char *)in->bytes, in->len);
+}
+
+static struct inputs map_inputs(const struct options *o, int profile, int local)
+{
+    return (struct inputs){ map_input(profile, o->profile, o->foreign), map_input(local, o->local, false) };
+}
+
+static void unmap_inputs(struct inputs *in)
+{
+    unmap_input(&in->profile);
+    unmap_input(&in->local);
+}
+
+static void on_reload(struct plat_worker *w, int profile, int local)
 {
     struct worker *k = w->owner;
+    struct inputs in = map_inputs(k->o, profile, local);
     struct diag d;
-    size_t len;
-    char *bytes = map_profile(fd, &len);
 
-    close(fd);
-    if (eng_reload(k->eng, bytes ? bytes : "", len, true, &d) == 0) {
+    if (eng_reload(k->eng, &in.profile, &in.local, true, &d) == 0) {
         fprintf(stderr, "shunt: the profile was read again: %u rules\n", rules_count(eng_policy(k->eng)->rules));
         ctl_reconfigure(k->ctl);
     } else {
         diag_print(&d, stderr, coloured(2));
-        diag_fini(&d);
         fprintf(stderr, "shunt: the old profile stays in use\n");
     }
-    if (bytes)
-        munmap(bytes, len);
+    diag_fini(&d);
+    unmap_inputs(&in);
 }
 
 static void on_stop(struct plat_worker *w)
@@ -110,8 +125,7 @@ static int serve(struct worker *k)
 int cmd_worker(const struct options *o)
 {
     struct worker k = { .o = o };
-    char *bytes;
-    size_t len;
+    struct inputs in;
     int r;
 
     if ((r = plat_worker_init(&k.plat)) < 0) {
@@ -123,11 +137,9 @@ int cmd_worker(const struct options *o)
     k.plat.on_stop = on_stop;
     if (!(k.loop = loop_new()))
         return EXIT_NOT_SO;
-    bytes = map_profile(PROFILE_FD, &len);
-    close(PROFILE_FD);
-    r = eng_new(&(struct eng_opts){ k.loop, &k.plat, o->argc ? o->argv[0] : "profile", o->state_dir, SHUNT_VERSION }, bytes ? bytes : "", len, &k.eng);
-    if (bytes)
-        munmap(bytes, len);
+    in = map_inputs(o, PROFILE_FD, LOCAL_FD);
+    r = eng_new(&(struct eng_opts){ k.loop, &k.plat, o->state_dir, SHUNT_VERSION }, &in.profile, in.local.len ? &in.local : NULL, &k.eng);
+    unmap_inputs(&in);
     r = r < 0 ? EXIT_NOT_SO : serve(&k);
     ctl_close(k.ctl);
     eng_free(k.eng);

@@ -19,8 +19,8 @@
 
 /* options: f profile, d state directory, j json, s strict, c controller + secret, x explain's, l flows' */
 static const struct verb verbs[] = {
-    { "run", "run [-f PROFILE] [-d DIR]", "carry the machine's traffic until SIGTERM; SIGHUP reads the profile again", "fd", cmd_run },
-    { "check", "check [-f PROFILE] [--strict] [--json]", "judge a profile without touching anything", "fdjs", cmd_check },
+    { "run", "run [-f PROFILE] [--local FILE] [-d DIR]", "carry the machine's traffic until SIGTERM; SIGHUP reads the profile again", "fd", cmd_run },
+    { "check", "check [-f PROFILE] [--local FILE] [--foreign] [--strict] [--json]", "judge a profile without touching anything", "fdjs", cmd_check },
     { "explain", "explain [-f PROFILE] [--udp] [--src IP[:PORT]] [--process NAME] [--uid N] [--in TYPE] [--batch] [--json] TARGET...",
       "say what would happen to a flow, and why; TARGET = host[:port], ip[:port] or URL", "fdjcx", cmd_explain },
     { "mode", "mode [rule|global|direct] [--json]", "show or set the mode; new flows at once", "djc", cmd_mode },
@@ -29,7 +29,7 @@ static const struct verb verbs[] = {
     { "flows", "flows [--follow] [--closed] [--json]", "live flows: target, rule, path, bytes", "djcl", cmd_flows },
     { "status", "status [--json]", "what runs, what was skipped, what is wrong", "djc", cmd_status },
     { "cleanup", "cleanup [-d DIR]", "undo whatever a killed shunt left behind; safe at any time", "d", cmd_cleanup },
-    { "worker", NULL, NULL, "d", cmd_worker }, /* the second process; not for people */
+    { "worker", NULL, NULL, "fd", cmd_worker }, /* the second process; not for people */
 };
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -48,6 +48,9 @@ static void verb_help(const struct verb *v, FILE *to)
     if (strchr(v->options, 'f'))
         fprintf(to, "  -f PROFILE          the profile (- = standard input)%s\n", !strcmp(v->name, "explain") ? "; without it the running shunt is asked"
                                                                                                               : "; default " DEFAULT_PROFILE);
+    if (strchr(v->options, 'f'))
+        fprintf(to, "  --local FILE        your own settings, laid over the profile; default " DEFAULT_LOCAL " if it is there\n"
+                    "  --foreign           the profile is not your own: what a stranger may not set is ignored\n");
     if (strchr(v->options, 'd'))
         fprintf(to, "  -d DIR              the state directory; default /var/lib/shunt\n");
     if (strchr(v->options, 'c'))
@@ -75,31 +78,6 @@ static void version(void)
     yaml_get_version(&major, &minor, &patch);
     printf("shunt %s\nlwIP %s, %s, c-ares %s, libyaml %d.%d.%d, libuv %s\nfeatures: tun tso fake-ip ss socks5 ipv6\n", SHUNT_VERSION, SHUNT_LWIP_VERSION,
            OpenSSL_version(OPENSSL_VERSION), ares_version(NULL), major, minor, patch, uv_version_string());
-}
-
-char *read_file(const char *name, size_t *len)
-{
-    FILE *f = !strcmp(name, "-") ? stdin : fopen(name, "re");
-    size_t cap = 65536;
-    char *buf = f ? malloc(cap) : NULL, *more;
-
-    *len = 0;
-    while (buf && !feof(f) && !ferror(f) && *len <= CFG_MAX_INPUT) {
-        if (*len == cap) {
-            if (!(more = realloc(buf, cap *= 2)))
-                break;
-            buf = more;
-        }
-        *len += fread(buf + *len, 1, cap - *len, f);
-    }
-    if (!f || !buf || ferror(f)) {
-        fprintf(stderr, "shunt: %s: %s\n", name, strerror(errno));
-        free(buf);
-        buf = NULL;
-    }
-    if (f && f != stdin)
-        fclose(f);
-    return buf;
 }
 
 bool coloured(int fd)
@@ -162,7 +140,7 @@ static int wrong(const struct verb *v, const char *what)
     return EXIT_USAGE;
 }
 
-enum { O_JSON = 256, O_STRICT, O_CONTROLLER, O_SECRET, O_UDP, O_SRC, O_PROCESS, O_UID, O_IN, O_BATCH, O_FOLLOW, O_CLOSED };
+enum { O_JSON = 256, O_STRICT, O_CONTROLLER, O_SECRET, O_UDP, O_SRC, O_PROCESS, O_UID, O_IN, O_BATCH, O_FOLLOW, O_CLOSED, O_LOCAL, O_FOREIGN };
 
 static const struct option words[] = {
     { "help", no_argument, NULL, 'h' },          { "json", no_argument, NULL, O_JSON },
@@ -171,14 +149,17 @@ static const struct option words[] = {
     { "src", required_argument, NULL, O_SRC },   { "process", required_argument, NULL, O_PROCESS },
     { "uid", required_argument, NULL, O_UID },   { "in", required_argument, NULL, O_IN },
     { "batch", no_argument, NULL, O_BATCH },     { "follow", no_argument, NULL, O_FOLLOW },
-    { "closed", no_argument, NULL, O_CLOSED },   { NULL, 0, NULL, 0 },
+    { "closed", no_argument, NULL, O_CLOSED },   { "local", required_argument, NULL, O_LOCAL },
+    { "foreign", no_argument, NULL, O_FOREIGN }, { NULL, 0, NULL, 0 },
 };
 
 /* Which letter of a verb's `options` admits this option. */
 static char group_of(int c)
 {
     switch (c) {
-    case 'f': return 'f';
+    case 'f':
+    case O_LOCAL:
+    case O_FOREIGN: return 'f';
     case 'd': return 'd';
     case O_JSON: return 'j';
     case O_STRICT: return 's';
@@ -221,6 +202,8 @@ static int parse(const struct verb *v, int argc, char **argv, struct options *o)
         case O_BATCH: o->batch = true; break;
         case O_FOLLOW: o->follow = true; break;
         case O_CLOSED: o->closed = true; break;
+        case O_LOCAL: o->local = optarg; break;
+        case O_FOREIGN: o->foreign = true; break;
         case O_UID:
             o->uid = strtol(optarg, &end, 10);
             if (*end || o->uid < 0)

@@ -1,18 +1,31 @@
 /*
- * diag.c - messages about a document: collected, sorted by position, printed with the line they speak of
+ * diag.c - messages about a profile: collected, sorted by position, printed with the line they speak of
+ *
+ *   local.yaml:12:15: warning: fake-ip-range: "198.18.0.1" is no IPv4 range
+ *       fake-ip-range: 198.18.0.1
+ *                      ^
+ *
+ * A text of the profile may hold anything: control bytes are escaped when a message is made, and so are those of the source line; the values of keys that look secret
+ * become stars. Columns count characters; the caret stands under the right one although emoji and CJK are two columns wide on a terminal.
+ *
+ * Printing walks every source once: messages are sorted, and the place of the last one is kept (struct cursor).
  */
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
+#include <wchar.h>
 
 #include "configs/config.h"
 
-#define ITEMS_MAX 10000
-#define LINE_SHOWN 160
+#define ITEMS_MAX   10000
+#define MESSAGE_MAX 1000
+#define SHOWN_MAX   160 /* characters of a source line */
+#define BEFORE_MAX  100 /* of these at most so many before the caret */
 
 void diag_init(struct diag *d, const char *name, const char *src, size_t src_len, bool strict)
 {
-    *d = (struct diag){ .name = name, .src = src, .src_len = src_len, .strict = strict };
+    *d = (struct diag){ .strict = strict };
+    diag_set_source(d, 0, name, src, src_len);
 }
 
 void diag_fini(struct diag *d)
@@ -22,41 +35,75 @@ void diag_fini(struct diag *d)
         free(d->items[i].message);
     }
     free(d->items);
-    *d = (struct diag){ .name = d->name };
+    *d = (struct diag){ .source = { d->source[0], d->source[1] } };
+    diag_drop_bytes(d);
+}
+
+/* UTF-16 is not shown: it would be noise on a terminal. */
+void diag_set_source(struct diag *d, unsigned source, const char *name, const char *src, size_t src_len)
+{
+    bool wide = src && src_len >= 2 && (!memcmp(src, "\xff\xfe", 2) || !memcmp(src, "\xfe\xff", 2));
+
+    d->source[source] = (struct diag_source){ name, wide ? NULL : src, wide ? 0 : src_len };
+}
+
+void diag_drop_bytes(struct diag *d)
+{
+    for (unsigned i = 0; i < CFG_SOURCES; i++) {
+        d->source[i].bytes = NULL;
+        d->source[i].len = 0;
+    }
+}
+
+/* ---- collecting ---- */
+
+static bool make_room(struct diag *d)
+{
+    size_t cap = d->cap ? d->cap * 2 : 16;
+    struct diag_item *more;
+
+    if (d->n < d->cap)
+        return true;
+    if (d->n >= ITEMS_MAX || !(more = realloc(d->items, cap * sizeof(*more))))
+        return false;
+    d->items = more;
+    d->cap = cap;
+    return true;
+}
+
+/* Printable, and not cut in the middle of a character. */
+static char *make_message(const char *fmt, va_list ap)
+{
+    char raw[MESSAGE_MAX], safe[MESSAGE_MAX + 1];
+    int n = vsnprintf(raw, sizeof(raw), fmt, ap);
+    size_t len = n < 0 ? 0 : (size_t)n;
+
+    if (len >= sizeof(raw))
+        for (len = sizeof(raw) - 1; len && ((unsigned char)raw[len - 1] & 0x80) && ((unsigned char)raw[len] & 0xc0) == 0x80; len--)
+            ;
+    return strdup(log_safe(raw, len, safe, sizeof(safe)));
 }
 
 static void add(struct diag *d, enum diag_level level, uint32_t line, uint32_t col, const char *path, const char *code, const char *fmt, va_list ap)
 {
-    struct diag_item *it;
+    struct diag_item it = { .level = level, .line = line, .column = cfg_column(col), .source = cfg_source(col), .code = code, .nth = (uint32_t)d->n };
+    char safe[256];
 
     if (level == DIAG_ERROR)
         d->n_errors++;
     else
         d->n_warnings++;
-    if (d->n == d->cap && d->n < ITEMS_MAX) {
-        size_t cap = d->cap ? d->cap * 2 : 16;
-        struct diag_item *more = realloc(d->items, cap * sizeof(*more));
-
-        if (more) {
-            d->items = more;
-            d->cap = cap;
-        }
+    if (make_room(d)) {
+        it.path = strdup(log_safe(path ? path : "", path ? strlen(path) : 0, safe, sizeof(safe)));
+        it.message = make_message(fmt, ap);
     }
-    if (d->n == d->cap) {
-        d->n_lost++;
+    if (it.path && it.message) {
+        d->items[d->n++] = it;
         return;
     }
-    it = &d->items[d->n];
-    *it = (struct diag_item){ .level = level, .line = line, .column = col, .code = code, .path = strdup(path ? path : "") };
-    if (vasprintf(&it->message, fmt, ap) < 0)
-        it->message = NULL;
-    if (!it->path || !it->message) {
-        free(it->path);
-        free(it->message);
-        d->n_lost++;
-        return;
-    }
-    d->n++;
+    free(it.path);
+    free(it.message);
+    d->n_lost++;
 }
 
 void diag_err(struct diag *d, uint32_t line, uint32_t col, const char *path, const char *code, const char *fmt, ...)
@@ -81,9 +128,13 @@ static int by_position(const void *a, const void *b)
 {
     const struct diag_item *x = a, *y = b;
 
+    if (x->source != y->source)
+        return x->source < y->source ? -1 : 1;
     if (x->line != y->line)
         return x->line < y->line ? -1 : 1;
-    return x->column == y->column ? 0 : x->column < y->column ? -1 : 1;
+    if (x->column != y->column)
+        return x->column < y->column ? -1 : 1;
+    return x->nth < y->nth ? -1 : x->nth > y->nth;
 }
 
 void diag_sort(struct diag *d)
@@ -92,29 +143,90 @@ void diag_sort(struct diag *d)
         qsort(d->items, d->n, sizeof(*d->items), by_position);
 }
 
-static const char *find_line(const struct diag *d, uint32_t line, size_t *len)
-{
-    const char *at = d->src, *end = d->src + d->src_len, *nl;
+/* ---- the source line ---- */
 
-    if (!d->src || !line)
-        return NULL;
-    while (--line) {
-        if (!(nl = memchr(at, '\n', (size_t)(end - at))))
-            return NULL;
-        at = nl + 1;
+/* A place in a source; moves forward only. */
+struct cursor {
+    const char *line, *at, *end; /* where the line begins, where `column` is */
+    uint32_t number, column;
+};
+
+/* Length of the line break at s, 0 when there is none. The same breaks as libyaml's, which counts the lines. */
+static size_t break_len(const char *s, const char *end)
+{
+    size_t left = (size_t)(end - s);
+
+    switch ((unsigned char)*s) {
+    case '\n': return 1;
+    case '\r': return left > 1 && s[1] == '\n' ? 2 : 1;
+    case 0xc2: return left > 1 && s[1] == '\x85' ? 2 : 0;
+    case 0xe2: return left > 2 && s[1] == '\x80' && (s[2] == '\xa8' || s[2] == '\xa9') ? 3 : 0;
+    default: return 0;
     }
-    nl = memchr(at, '\n', (size_t)(end - at));
-    *len = (size_t)((nl ? nl : end) - at);
-    if (*len && at[*len - 1] == '\r')
-        --*len;
-    return at;
 }
 
-/* Replaces the values of secret-looking keys: the line is shown on terminals and in logs. */
+static struct cursor cursor_start(const struct diag_source *s)
+{
+    size_t bom = s->len >= 3 && !memcmp(s->bytes, "\xef\xbb\xbf", 3) ? 3 : 0;
+    const char *first = s->bytes ? s->bytes + bom : NULL;
+
+    return (struct cursor){ .line = first, .at = first, .end = s->bytes ? s->bytes + s->len : NULL, .number = 1, .column = 1 };
+}
+
+static const char *next_char(const char *s, const char *end)
+{
+    for (s++; s < end && ((unsigned char)*s & 0xc0) == 0x80; s++)
+        ;
+    return s;
+}
+
+/* Moves to a place; false when the source does not have it. */
+static bool cursor_move(struct cursor *c, uint32_t line, uint32_t column)
+{
+    if (!c->line || !line || !column || line < c->number)
+        return false;
+    while (c->number < line) {
+        size_t n = 0;
+
+        while (c->at < c->end && !(n = break_len(c->at, c->end)))
+            c->at++;
+        if (c->at == c->end)
+            return false;
+        c->at += n;
+        c->line = c->at;
+        c->number++;
+        c->column = 1;
+    }
+    for (; c->column < column && c->at < c->end && !break_len(c->at, c->end); c->column++)
+        c->at = next_char(c->at, c->end);
+    return true;
+}
+
+/* Columns that a printable text takes on a terminal. */
+static int width_of(const char *s)
+{
+    int width = 0;
+    mbstate_t st = { 0 };
+    wchar_t w;
+
+    for (size_t n, left = strlen(s); left; s += n, left -= n) {
+        n = mbrtowc(&w, s, left, &st);
+        if (n == 0 || n > left) { /* not text in this locale: one column a character */
+            st = (mbstate_t){ 0 };
+            n = (size_t)(next_char(s, s + left) - s);
+            width++;
+        } else {
+            width += wcwidth(w) < 0 ? 1 : wcwidth(w);
+        }
+    }
+    return width;
+}
+
+/* Replaces the values of secret-looking keys: the line is shown on terminals and in logs. As many bytes as before. */
 static void mask_secrets(char *s)
 {
-    static const char *const keys[] = { "password", "secret", "uuid", "private-key", "pre-shared-key", "psk", "token", "auth", "auth-str",
-                                        "obfs-password", "authentication" };
+    static const char *const keys[] = { "password", "secret", "uuid", "private-key", "pre-shared-key", "psk", "token", "auth", "auth-str", "passphrase",
+                                        "authentication", "ech-key", "short-id" };
 
     for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++) {
         for (char *at = s; (at = strcasestr(at, keys[k]));) {
@@ -131,36 +243,54 @@ static void mask_secrets(char *s)
     }
 }
 
-/* The source line and a caret below the column (columns count characters, not bytes). */
-static void show_line(const struct diag *d, const struct diag_item *it, FILE *to)
+/* Where the window of what is shown begins: the line's beginning, or behind a separator, so that no tail of a secret is shown without its key. */
+static const char *window_start(const struct cursor *c)
 {
-    char shown[LINE_SHOWN * 4 + 8];
-    size_t len, bytes = 0;
-    const char *line = find_line(d, it->line, &len);
+    const char *s = c->at;
 
-    if (!line || !it->column)
-        return;
-    for (size_t chars = 0; bytes < len && chars < LINE_SHOWN; bytes++)
-        chars += ((unsigned char)line[bytes] & 0xc0) != 0x80;
-    log_safe(line, bytes, shown, sizeof(shown));
-    mask_secrets(shown);
-    fprintf(to, "    %s\n    ", shown);
-    for (uint32_t i = 1; i < it->column && i < LINE_SHOWN; i++)
-        fputc(' ', to);
-    fputs("^\n", to);
+    for (unsigned n = 0; s > c->line && n < BEFORE_MAX; n++)
+        for (s--; s > c->line && ((unsigned char)*s & 0xc0) == 0x80; s--)
+            ;
+    while (s > c->line && s < c->at && *s != ',' && *s != '{' && *s != '[')
+        s++;
+    return s;
+}
+
+static void show_line(struct cursor *c, FILE *to)
+{
+    char raw[SHOWN_MAX * 4 + 8], safe[sizeof(raw) * 4], caret_text[sizeof(raw) * 4];
+    const char *start = window_start(c), *end = start;
+    size_t before = (size_t)(c->at - start), len;
+
+    for (unsigned n = 0; n < SHOWN_MAX && end < c->end && !break_len(end, c->end); n++)
+        end = next_char(end, c->end);
+    if ((len = (size_t)(end - start)) >= sizeof(raw) || before > len)
+        return; /* not UTF-8 */
+    for (size_t i = 0; i < len; i++)
+        raw[i] = start[i] == '\t' || !start[i] ? ' ' : start[i];
+    raw[len] = 0;
+    mask_secrets(raw);
+    log_safe(raw, len, safe, sizeof(safe));
+    log_safe(raw, before, caret_text, sizeof(caret_text));
+    fprintf(to, "    %s%s\n    %*s^\n", start == c->line ? "" : "...", safe, width_of(caret_text) + (start == c->line ? 0 : 3), "");
 }
 
 void diag_print(struct diag *d, FILE *to, bool colour)
 {
+    struct cursor at[CFG_SOURCES];
+
     diag_sort(d);
+    for (unsigned i = 0; i < CFG_SOURCES; i++)
+        at[i] = cursor_start(&d->source[i]);
     for (size_t i = 0; i < d->n; i++) {
         const struct diag_item *it = &d->items[i];
-        const char *word = it->level == DIAG_ERROR ? "error" : "warning";
+        const char *name = d->source[it->source].name, *word = it->level == DIAG_ERROR ? "error" : "warning";
         const char *on = !colour ? "" : it->level == DIAG_ERROR ? "\033[1;31m" : "\033[1;33m";
 
-        fprintf(to, "%s:%u:%u: %s%s%s: %s\n", d->name, it->line, it->column, on, word, colour ? "\033[0m" : "", it->message);
-        show_line(d, it, to);
+        fprintf(to, "%s:%u:%u: %s%s%s: %s\n", name ? name : "profile", it->line, it->column, on, word, colour ? "\033[0m" : "", it->message);
+        if (cursor_move(&at[it->source], it->line, it->column))
+            show_line(&at[it->source], to);
     }
     if (d->n_lost)
-        fprintf(to, "%s: %zu more messages are not shown\n", d->name, d->n_lost);
+        fprintf(to, "%s: %zu more messages are not shown\n", d->source[0].name ? d->source[0].name : "profile", d->n_lost);
 }

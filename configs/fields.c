@@ -2,32 +2,38 @@
  * fields.c - one mapping -> one struct, by a table
  *
  * Coercions (reference section 1): sections of fixed shape take yes/no/on/off as booleans; entries of lists take real booleans and integers only, a quoted
- * "true" is wrong there. Integers may be quoted and have a 0x, 0o or 0b prefix; a float is cut. Text is the raw scalar. Null is "not set".
+ * "true" is wrong there. Integers may be quoted and have a 0x, 0o or 0b prefix; a float is cut. Text is the raw scalar. Null, and an empty text where no text is
+ * wanted, is "not set".
  */
 #include <ctype.h>
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "configs/config.h"
+#include "configs/private.h"
 
-struct reading {
-    struct cfg_doc *doc;
-    struct diag *d;
-    const char *path;
-    bool fatal;
-    int problems;
-};
+#define UNKNOWN_MAX 200 /* keys of one mapping that are looked at for a misspelling */
 
-static void problem(struct reading *r, const struct cfg_node *at, const char *code, const char *fmt, const char *a, const char *b)
+void cfg_problem(struct reading *r, const struct cfg_field *f, const struct cfg_node *at, const char *code, const char *fmt, ...)
 {
-    r->problems++;
-    if (r->fatal)
-        diag_err(r->d, at->line, at->column, r->path, code, fmt, a, b);
-    else
-        diag_warn(r->d, at->line, at->column, r->path, code, fmt, a, b);
+    char text[512];
+    va_list ap;
+
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    if (r->fatal && !(f->flags & CFG_SOFT)) {
+        r->problems++;
+        diag_err(r->d, at->line, at->column, r->path, code, "%s: %s", f->key, text);
+        return;
+    }
+    r->problems += !(f->flags & CFG_SOFT);
+    diag_warn(r->d, at->line, at->column, r->path, code, "%s: %s%s", f->key, text, f->flags & CFG_SOFT ? "; it is ignored" : "");
 }
+
+/* ---- scalars ---- */
 
 static bool word_in(const char *s, const char *const words[])
 {
@@ -37,29 +43,65 @@ static bool word_in(const char *s, const char *const words[])
     return false;
 }
 
-static bool parse_int(const char *s, int64_t *out)
+static bool in_base(char c, int base)
 {
-    bool neg = *s == '-';
-    const char *at = s + (neg || *s == '+');
-    int base = 10;
-    char *end;
-    unsigned long long v;
+    int v = c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : 99;
 
-    if (at[0] == '0' && at[1] && strchr("xXoObB", at[1])) {
-        base = tolower((unsigned char)at[1]) == 'x' ? 16 : tolower((unsigned char)at[1]) == 'o' ? 8 : 2;
+    return v < base;
+}
+
+static int base_of(const char *s)
+{
+    if (s[0] == '0')
+        switch (s[1]) {
+        case 'x':
+        case 'X': return 16;
+        case 'o':
+        case 'O': return 8;
+        case 'b':
+        case 'B': return 2;
+        }
+    return 10;
+}
+
+/* 443.0, 1.5e3: cut towards zero. */
+static bool parse_float(const char *s, int64_t *out)
+{
+    char *end;
+    double v;
+
+    if (s[strspn(s, "0123456789+-.eE")] || !strpbrk(s, "0123456789"))
+        return false;
+    v = strtod(s, &end);
+    if (*end || v >= 9e18 || v <= -9e18)
+        return false;
+    *out = (int64_t)v;
+    return true;
+}
+
+bool cfg_parse_int(const char *s, int64_t *out)
+{
+    const char *at = s + (*s == '-' || *s == '+');
+    int base = base_of(at);
+    uint64_t v = 0;
+
+    if (base != 10)
         at += 2;
+    if (!in_base(*at, base))
+        return base == 10 && parse_float(s, out);
+    for (; in_base(*at, base) || (*at == '_' && in_base(at[1], base)); at++) {
+        unsigned digit = (unsigned)(*at <= '9' ? *at - '0' : (*at | 32) - 'a' + 10);
+
+        if (*at == '_')
+            continue;
+        if (v > ((uint64_t)INT64_MAX - digit) / (unsigned)base)
+            return false;
+        v = v * (unsigned)base + digit;
     }
-    if (!isxdigit((unsigned char)*at))
-        return false;
-    errno = 0;
-    v = strtoull(at, &end, base);
-    if (errno || v > INT64_MAX)
-        return false;
-    if (*end == '.' && base == 10)
-        for (end++; isdigit((unsigned char)*end); end++)
-            ;
-    *out = neg ? -(int64_t)v : (int64_t)v;
-    return !*end;
+    if (*at)
+        return base == 10 && parse_float(s, out);
+    *out = *s == '-' ? -(int64_t)v : (int64_t)v;
+    return true;
 }
 
 static bool parse_bool(const struct cfg_node *n, bool loose, bool *out)
@@ -75,49 +117,66 @@ static bool parse_bool(const struct cfg_node *n, bool loose, bool *out)
         *out = true;
     else if (word_in(n->text, no) || (loose && word_in(n->text, loose_no)))
         *out = false;
-    else if (!n->quoted && parse_int(n->text, &i))
+    else if (!n->quoted && cfg_parse_int(n->text, &i))
         *out = i != 0;
     else
         return false;
     return true;
 }
 
-static void read_strs(struct reading *r, const struct cfg_node *n, struct cfg_strs *out)
+static void read_bool(struct reading *r, const struct cfg_field *f, const struct cfg_node *n, bool *at)
 {
-    uint32_t max = n->kind == CFG_SEQ ? n->n : 1;
+    char shown[CFG_QUOTE_MAX];
 
-    out->n = 0; /* a default may be in there */
-    out->v = cfg_alloc(r->doc, (max + 1) * sizeof(*out->v));
-    out->at = cfg_alloc(r->doc, (max + 1) * sizeof(*out->at));
-    if (!out->v || !out->at) {
-        *out = (struct cfg_strs){ 0 };
-        problem(r, n, "bad-value", "out of memory%s%s", "", "");
+    if (parse_bool(n, f->flags & CFG_LOOSE, at))
         return;
-    }
-    for (const struct cfg_node *e = n->kind == CFG_SEQ ? n->child : n; e; e = n->kind == CFG_SEQ ? e->next : NULL) {
-        if (e->kind != CFG_SCALAR) {
-            if (e->kind != CFG_NULL)
-                diag_warn(r->d, e->line, e->column, r->path, "bad-value", "a list entry that is no text is skipped");
-            continue;
-        }
-        out->v[out->n] = e->text;
-        out->at[out->n++] = e;
+    cfg_quote(n->text, n->len, shown);
+    if (n->quoted && (!strcasecmp(n->text, "true") || !strcasecmp(n->text, "false")))
+        cfg_problem(r, f, n, "bad-value", "\"%s\" in quotes is a text: write it without", shown);
+    else
+        cfg_problem(r, f, n, "bad-value", "\"%s\" is neither true nor false", shown);
+}
+
+static void read_int(struct reading *r, const struct cfg_field *f, const struct cfg_node *n, int64_t *at)
+{
+    char shown[CFG_QUOTE_MAX];
+    int64_t v, nearest;
+
+    cfg_quote(n->text, n->len, shown);
+    if (!cfg_parse_int(n->text, &v)) {
+        cfg_problem(r, f, n, "bad-value", "\"%s\" is no number", shown);
+    } else if (!f->max || (v >= f->min && v <= f->max)) {
+        *at = v;
+    } else if (f->flags & CFG_CLAMP) {
+        *at = nearest = v < f->min ? f->min : f->max;
+        diag_warn(r->d, n->line, n->column, r->path, "bad-value", "%s: %s is out of range: %lld is used", f->key, shown, (long long)nearest);
+    } else {
+        cfg_problem(r, f, n, "bad-value", "%s is out of range (%lld to %lld)", shown, (long long)f->min, (long long)f->max);
     }
 }
 
-static void read_cidrs(struct reading *r, const struct cfg_node *n, const char *key, struct cfg_cidrs *out)
+static void read_port(struct reading *r, const struct cfg_field *f, const struct cfg_node *n, uint16_t *at)
 {
-    struct cfg_strs s = { 0 };
+    char shown[CFG_QUOTE_MAX];
+    int64_t v;
 
-    read_strs(r, n, &s);
-    out->n = 0;
-    out->v = cfg_alloc(r->doc, (s.n + 1) * sizeof(*out->v));
-    for (uint32_t i = 0; i < s.n && out->v; i++) {
-        if (cidr_parse(s.v[i], &out->v[out->n]) == 0)
-            out->n++;
-        else
-            diag_warn(r->d, s.at[i]->line, s.at[i]->column, r->path, "bad-value", "%s: \"%s\" is no address or prefix (10.0.0.0/8); skipped", key, s.v[i]);
-    }
+    if (cfg_parse_int(n->text, &v) && v >= 0 && v <= 65535)
+        *at = (uint16_t)v;
+    else
+        cfg_problem(r, f, n, "bad-value", "\"%s\" is no port (0 to 65535)", cfg_quote(n->text, n->len, shown));
+}
+
+static void read_host(struct reading *r, const struct cfg_field *f, const struct cfg_node *n, const char **at)
+{
+    char host[HOST_MAX + 1], shown[CFG_QUOTE_MAX];
+    struct addr a;
+
+    if (addr_parse(n->text, &a) == 0)
+        *at = n->text;
+    else if (host_normalise(n->text, n->len, host) == 0)
+        *at = cfg_strdup(r->doc, host, strlen(host));
+    else
+        cfg_problem(r, f, n, "bad-value", "\"%s\" is neither a name nor an address", cfg_quote(n->text, n->len, shown));
 }
 
 static int enum_index(const char *const *names, const char *s)
@@ -137,98 +196,70 @@ static void names_text(const char *const *names, char *buf, size_t size)
         at += (size_t)snprintf(buf + at, size - at, "%s%s", i ? ", " : "", names[i]);
 }
 
+static void read_enum(struct reading *r, const struct cfg_field *f, const struct cfg_node *n, int *at)
+{
+    int i = enum_index(f->names, n->text);
+    char shown[CFG_QUOTE_MAX], words[256];
+    struct cfg_guess g;
+
+    if (i >= 0) {
+        *at = i;
+        return;
+    }
+    names_text(f->names, words, sizeof(words));
+    cfg_quote(n->text, n->len, shown);
+    cfg_did_you_mean(&g, r->d, n->text, f->names);
+    cfg_problem(r, f, n, "bad-value", "\"%s\" is unknown; it can be %s%s", shown, words, g.text);
+}
+
+/* ---- one field ---- */
+
+static void read_section(struct reading *r, const struct cfg_field *f, const struct cfg_node *n, void *out, enum cfg_keys keys)
+{
+    char path[CFG_PATH_MAX];
+
+    if (n && n->kind != CFG_MAP) {
+        if (n->kind == CFG_SCALAR || n->n)
+            cfg_problem(r, f, n, "bad-value", "a mapping (key: value) is expected here");
+        n = NULL;
+    }
+    snprintf(path, sizeof(path), "%s%s%s", r->path, *r->path ? "." : "", f->key);
+    r->problems += cfg_read(r->doc, n, f->sub, keys, out, r->fatal && !(f->flags & CFG_SOFT), path, r->d);
+}
+
 static void read_one(struct reading *r, const struct cfg_field *f, const struct cfg_node *n, void *out)
 {
-    char *at = (char *)out + f->off, words[256], host[HOST_MAX + 1];
-    struct addr a;
-    bool b;
-    int64_t i;
-    int e;
+    void *at = (char *)out + f->off;
 
     if (f->type == CFG_SUB) {
-        *(const struct cfg_node **)(void *)at = n;
+        *(const struct cfg_node **)at = n;
         return;
     }
-    if (f->type == CFG_STRS) {
-        read_strs(r, n, (void *)at);
-        return;
-    }
-    if (f->type == CFG_CIDRS) {
-        read_cidrs(r, n, f->key, (void *)at);
+    if (cfg_is_list_type(f->type)) {
+        cfg_read_list(r, f, n, at);
         return;
     }
     if (n->kind != CFG_SCALAR) {
-        problem(r, n, "bad-value", "%s: a single value is expected here%s", f->key, "");
+        if (n->n)
+            cfg_problem(r, f, n, "bad-value", "a single value is expected here, not a %s", n->kind == CFG_MAP ? "mapping" : "list");
         return;
     }
+    if (!n->len && f->type != CFG_STR && f->type != CFG_SECRET)
+        return;
     switch (f->type) {
-    case CFG_BOOL:
-        if (parse_bool(n, f->flags & CFG_LOOSE, &b))
-            *(bool *)at = b;
-        else
-            problem(r, n, "bad-value", "%s: \"%s\" is neither true nor false", f->key, n->text);
-        break;
-    case CFG_INT:
-        if (parse_int(n->text, &i) && (!f->max || (i >= f->min && i <= f->max)))
-            *(int64_t *)(void *)at = i;
-        else
-            problem(r, n, "bad-value", "%s: \"%s\" is not a number in range", f->key, n->text);
-        break;
-    case CFG_PORT:
-        if (parse_int(n->text, &i) && i >= 0 && i <= 65535)
-            *(uint16_t *)(void *)at = (uint16_t)i;
-        else
-            problem(r, n, "bad-value", "%s: \"%s\" is no port (0..65535)", f->key, n->text);
-        break;
-    case CFG_STR:
-    case CFG_SECRET: *(const char **)(void *)at = n->text; break;
-    case CFG_HOST:
-        if (addr_parse(n->text, &a) == 0 || host_normalise(n->text, n->len, host) == 0)
-            *(const char **)(void *)at = addr_parse(n->text, &a) == 0 ? n->text : cfg_strdup(r->doc, host, strlen(host));
-        else
-            problem(r, n, "bad-value", "%s: \"%s\" is neither a name nor an address", f->key, n->text);
-        break;
-    case CFG_ENUM:
-        if ((e = enum_index(f->names, n->text)) >= 0) {
-            *(int *)(void *)at = e;
-            break;
-        }
-        names_text(f->names, words, sizeof(words));
-        r->problems++;
-        (r->fatal ? diag_err : diag_warn)(r->d, n->line, n->column, r->path, "bad-value", "%s: \"%s\" is unknown; it can be: %s", f->key, n->text, words);
-        break;
-    default: break;
+    case CFG_BOOL: read_bool(r, f, n, at); break;
+    case CFG_INT: read_int(r, f, n, at); break;
+    case CFG_PORT: read_port(r, f, n, at); break;
+    case CFG_HOST: read_host(r, f, n, at); break;
+    case CFG_ENUM: read_enum(r, f, n, at); break;
+    default: *(const char **)at = n->text; break;
     }
 }
 
-static bool loosely_same(const char *key, const char *written, enum cfg_keys mode)
-{
-    for (; *key && *written; key++, written++) {
-        int a = tolower((unsigned char)*key), b = tolower((unsigned char)*written);
-
-        if (mode == CFG_KEYS_PROXY && b == '_')
-            b = '-';
-        if (a != b)
-            return false;
-    }
-    return !*key && !*written;
-}
-
-const struct cfg_node *cfg_find(const struct cfg_node *map, const char *key, enum cfg_keys mode)
-{
-    const struct cfg_node *n = cfg_get(map, key);
-
-    if (n || mode == CFG_KEYS_EXACT)
-        return n;
-    for (n = cfg_first(map); n; n = n->next)
-        if (loosely_same(key, n->key->text, mode))
-            return n;
-    return NULL;
-}
-
+/* Lists keep a pointer to the node of their default, so it lives as long as they. */
 static void set_default(struct reading *r, const struct cfg_field *f, void *out)
 {
-    struct cfg_node *n = cfg_alloc(r->doc, sizeof(*n)); /* lists keep a pointer to it */
+    struct cfg_node passing = { 0 }, *n = cfg_is_list_type(f->type) ? cfg_alloc(r->doc, sizeof(*n)) : &passing;
 
     if (!n)
         return;
@@ -236,6 +267,23 @@ static void set_default(struct reading *r, const struct cfg_field *f, void *out)
     n->text = f->def;
     n->len = strlen(f->def);
     read_one(r, f, n, out);
+}
+
+/* Does a key say more than leaving it out would? */
+static bool says_something(const struct cfg_field *f, const struct cfg_node *n)
+{
+    bool on = false, by_default = f->def && !strcmp(f->def, "true");
+    int64_t v = 0;
+
+    if (n->kind != CFG_SCALAR)
+        return n->n > 0;
+    if (f->type == CFG_BOOL)
+        return parse_bool(n, true, &on) && on != by_default;
+    if (f->type == CFG_SUB && parse_bool(n, true, &on) && !on)
+        return false;
+    if ((f->type == CFG_INT || f->type == CFG_PORT) && cfg_parse_int(n->text, &v) && !v)
+        return false;
+    return n->len && (!f->def || strcasecmp(f->def, n->text) != 0);
 }
 
 int cfg_read(struct cfg_doc *doc, const struct cfg_node *map, const struct cfg_field *fields, enum cfg_keys keys, void *out, bool fatal,
@@ -246,12 +294,50 @@ int cfg_read(struct cfg_doc *doc, const struct cfg_node *map, const struct cfg_f
     for (const struct cfg_field *f = fields; f->key; f++) {
         const struct cfg_node *n = cfg_find(map, f->key, keys);
 
-        if (f->def)
+        if (n && n->kind == CFG_NULL)
+            n = NULL;
+        if (f->type == CFG_SECTION)
+            read_section(&r, f, n, out, keys);
+        else if (f->def)
             set_default(&r, f, out);
-        if (n && n->kind != CFG_NULL)
+        if (n && f->type != CFG_SECTION)
             read_one(&r, f, n, out);
-        else if ((f->flags & CFG_REQUIRED) && map)
-            problem(&r, map, "missing-key", "the key \"%s\" is missing%s", f->key, "");
+        else if (!n && (f->flags & CFG_REQUIRED) && map)
+            cfg_problem(&r, f, map, "missing-key", "this key is missing");
+        if (n && f->lacks && says_something(f, n))
+            diag_warn(d, n->key->line, n->key->column, path, "unsupported-key", "%s is not supported by this build: %s", f->key, f->lacks);
     }
     return r.problems;
+}
+
+/* ---- misspelt keys ---- */
+
+static bool known(const struct cfg_field *fields, const struct cfg_node *key)
+{
+    for (; fields->key; fields++)
+        if (!strcmp(fields->key, key->text))
+            return true;
+    return false;
+}
+
+void cfg_warn_misspelt(const struct cfg_node *map, const struct cfg_field *fields, const struct cfg_field *more, const char *path, struct diag *d)
+{
+    unsigned left = UNKNOWN_MAX;
+
+    for (const struct cfg_node *n = map && map->kind == CFG_MAP ? map->child : NULL; n && left; n = n->next) {
+        char shown[CFG_QUOTE_MAX];
+        struct cfg_guess g;
+
+        if (n->kind == CFG_NULL || known(fields, n->key) || (more && known(more, n->key)))
+            continue;
+        left--;
+        cfg_guess_start(&g, NULL, n->key->text);
+        if (g.best > 3)
+            g.best = 3; /* keys of a template are no misspellings: two letters at most */
+        for (const struct cfg_field *f = fields; f->key; f++)
+            cfg_guess_try(&g, f->key);
+        if (g.nearest && !cfg_get(map, g.nearest))
+            diag_warn(d, n->key->line, n->key->column, path, "unsupported-key", "unknown key \"%s\"%s", cfg_quote(n->key->text, n->key->len, shown),
+                      cfg_guess_text(&g));
+    }
 }

@@ -1,14 +1,19 @@
 /*
  * yaml.c - YAML bytes -> a tree of nodes that remember where they stood
  *
- * libyaml's event interface (its document loader leaks when memory runs out, and it is quadratic in nesting: our own depth counter stops first). The
- * tree is built on an explicit stack; an alias copies the anchor's tree, so that every node has one parent, and copies count against the cap: an alias bomb
- * ends as a message. Merge keys (`<<`) are resolved when their mapping ends: own keys win, earlier sources win over later ones.
- * Duplicate keys are an error; large mappings are checked through a hash set.
+ * libyaml's event interface (its document loader leaks when memory runs out, and it is quadratic in nesting: our own depth counter stops first). The tree is
+ * built on an explicit stack.
  *
- * All nodes and texts live in the arena of the document.
+ *   a: &x { k: v }        map ──► a ──► k            an alias is a node of its own that shares the children of its anchor: it costs one node however big the
+ *   b: *x                     └─► b ──┘              anchor is. Every node counts what it stands for, so an alias bomb ends as a message before anybody walks it
+ *
+ * Merge keys (`<<`) are resolved when their mapping ends: own keys win, earlier sources win over later ones. Of a key that is there twice the first counts, and it
+ * is an error. What libyaml says of broken YAML is put into words for people (table `words`).
+ *
+ * All nodes and texts live in the arena of the document; the working memory of the builder goes with cfg_parse_into().
  */
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 #include <yaml.h>
@@ -16,16 +21,24 @@
 #include "configs/config.h"
 #include "core/arena.h"
 #include "core/hash.h"
+#include "core/list.h"
+#include "core/map.h"
+
+#define TEXT_BLOCK     8192
+#define DUPLICATES_MAX 100 /* enough to repair by hand; more is hostile */
 
 struct cfg_doc {
     struct arena mem;
+    char *text; /* where the next text goes */
+    size_t text_left;
     const struct cfg_node *root;
+    bool failed;
 };
 
 struct anchor {
-    struct anchor *next;
+    struct map_node node;
     const char *name;
-    const struct cfg_node *node;
+    const struct cfg_node *value; /* NULL while it is being filled: it must not contain itself */
 };
 
 /* A collection that is being filled. */
@@ -34,15 +47,27 @@ struct frame {
     struct anchor *anchor;              /* to be set when it is complete */
 };
 
+/* Keys seen so far in one mapping: open addressing over its values. */
+struct seen {
+    const struct cfg_node **slot;
+    uint32_t size, mask;
+};
+
 struct builder {
     struct cfg_doc *doc;
     struct diag *d;
+    uint32_t source; /* the upper bits of our columns */
+    const struct cfg_node *root;
     struct frame stack[CFG_MAX_DEPTH];
     int depth;
-    uint32_t nodes;
-    struct anchor *anchors;
+    uint32_t nodes; /* aliases expanded */
+    unsigned duplicates;
+    struct map anchors;
+    struct seen seen;
     bool failed;
 };
+
+/* ---- memory ---- */
 
 struct cfg_doc *cfg_doc_new(void)
 {
@@ -54,39 +79,281 @@ void cfg_set_root(struct cfg_doc *doc, const struct cfg_node *root)
     doc->root = root;
 }
 
+void cfg_doc_free(struct cfg_doc *doc)
+{
+    if (!doc)
+        return;
+    arena_fini(&doc->mem);
+    free(doc);
+}
+
 void *cfg_alloc(struct cfg_doc *doc, size_t n)
 {
-    return arena_alloc(&doc->mem, n);
+    void *p = arena_alloc(&doc->mem, n);
+
+    if (!p)
+        doc->failed = true;
+    return p;
 }
 
+/* Texts need no alignment: short ones share blocks. */
 char *cfg_strdup(struct cfg_doc *doc, const char *s, size_t len)
 {
-    return arena_strdup(&doc->mem, s, len);
+    char *p;
+
+    if (len >= TEXT_BLOCK / 4) {
+        p = cfg_alloc(doc, len + 1);
+    } else {
+        if (doc->text_left <= len) {
+            if (!(doc->text = cfg_alloc(doc, TEXT_BLOCK))) {
+                doc->text_left = 0;
+                return NULL;
+            }
+            doc->text_left = TEXT_BLOCK;
+        }
+        p = doc->text;
+        doc->text += len + 1;
+        doc->text_left -= len + 1;
+    }
+    if (p && len)
+        memcpy(p, s, len);
+    return p;
 }
 
-static void fail(struct builder *b, uint32_t line, uint32_t col, const char *text)
+bool cfg_failed(const struct cfg_doc *doc)
 {
-    if (!b->failed)
-        diag_err(b->d, line, col, "", "yaml", "%s", text);
+    return doc->failed;
+}
+
+/* ---- words for people ---- */
+
+static void fail(struct builder *b, uint32_t line, uint32_t col, const char *fmt, ...) __attribute__((format(printf, 4, 5)));
+
+static void fail(struct builder *b, uint32_t line, uint32_t col, const char *fmt, ...)
+{
+    char text[512];
+    va_list ap;
+
+    if (b->failed)
+        return;
+    va_start(ap, fmt);
+    vsnprintf(text, sizeof(text), fmt, ap);
+    va_end(ap);
+    diag_err(b->d, line, col | b->source, "", "yaml", "%s", text);
     b->failed = true;
+}
+
+static void no_memory(struct builder *b)
+{
+    fail(b, 0, 0, "out of memory");
+}
+
+/* What libyaml says; where to point: the construct's beginning tells more than the place where it broke, or is told besides; our words. */
+enum { AT_START = 1, TELL_START = 2 };
+static const struct {
+    const char *problem, *context; /* context NULL: any */
+    unsigned flags;
+    const char *words;
+} words[] = {
+    { "could not find expected ':'", NULL, AT_START,
+      "neither \"key: value\" nor \"- entry\": a key needs a colon with a blank behind it, a text that goes on needs deeper indentation or quotes" },
+    { "mapping values are not allowed in this context", NULL, 0,
+      "a \": \" cannot stand here: put the text in quotes, or align this line with its neighbours" },
+    { "did not find expected key", NULL, TELL_START,
+      "this belongs to no mapping: keys of one mapping stand in one column, and nothing may follow a closing quote; the mapping before it begins" },
+    { "did not find expected '-' indicator", NULL, TELL_START, "this does not fit into the list above: its dashes must stand in one column; it begins" },
+    { "did not find expected ',' or ']'", NULL, TELL_START, "a comma or ] is missing before this; the [ stands" },
+    { "did not find expected ',' or '}'", NULL, TELL_START, "a comma or } is missing before this; the { stands" },
+    { "did not find expected node content", NULL, 0, "a value is missing here" },
+    { "did not find expected alphabetic or numeric character", "while scanning an alias", AT_START,
+      "text that begins with * needs quotes (else it refers to an anchor)" },
+    { "did not find expected alphabetic or numeric character", NULL, AT_START, "text that begins with & needs quotes (else it names an anchor)" },
+    { "found unexpected end of stream", NULL, AT_START, "the quote that opens here is never closed" },
+    { "found unexpected document indicator", NULL, AT_START, "the quote that opens here is not closed before the document ends" },
+    { "found unknown escape character", NULL, 0, "a backslash between double quotes begins an escape: double it, or use single quotes" },
+    { "did not find expected hexdecimal number", NULL, 0, "a backslash between double quotes begins an escape: double it, or use single quotes" },
+    { "found invalid Unicode character escape code", NULL, 0, "this escape names no character" },
+    { "found a tab character that violates indentation", NULL, 0, "a tab cannot indent: use blanks" },
+    { "found a tab character where an indentation space is expected", NULL, 0, "a tab cannot indent: use blanks" },
+    { "block sequence entries are not allowed in this context", NULL, 0,
+      "a list entry (- ) cannot begin here: begin a new line, or put the text in quotes" },
+    { "mapping keys are not allowed in this context", NULL, 0, "a key cannot begin here: begin a new line, or put the text in quotes" },
+    { "did not find expected comment or line break", NULL, 0, "behind | or > the line must end; the text begins in the next one" },
+    { "found an indentation indicator equal to 0", NULL, 0, "the indentation behind | or > is 1 to 9" },
+    { "found unexpected ':'", NULL, 0, "a text with \":\" between brackets needs quotes" },
+    { "did not find expected <document start>", NULL, 0, "the document has ended above: nothing can follow here" },
+    { "found undefined tag handle", NULL, 0, "text that begins with ! needs quotes (else it is a tag)" },
+    { "did not find expected whitespace or line break", "while scanning a tag", AT_START, "text that begins with ! needs quotes (else it is a tag)" },
+    { "did not find expected tag URI", NULL, AT_START, "text that begins with ! needs quotes (else it is a tag)" },
+    { "did not find the expected '>'", NULL, AT_START, "the tag that begins with !< is not closed" },
+    { "could not find expected directive name", NULL, AT_START, "a line that begins with % needs quotes" },
+    { "found unknown directive name", NULL, AT_START, "a line that begins with % needs quotes" },
+    { "found incompatible YAML document", NULL, 0, "only YAML 1.1 and 1.2 can be read" },
+};
+
+static uint32_t mark_line(const yaml_mark_t *m)
+{
+    return (uint32_t)m->line + 1;
+}
+
+static uint32_t mark_column(const yaml_mark_t *m)
+{
+    return (uint32_t)m->column + 1;
+}
+
+/* Where a byte stands; libyaml tells only the offset of what it cannot read. */
+static void position_of(const char *bytes, size_t at, uint32_t *line, uint32_t *col)
+{
+    *line = *col = 1;
+    for (size_t i = 0; i < at; i++) {
+        if (bytes[i] == '\n') {
+            ++*line;
+            *col = 1;
+        } else if (((unsigned char)bytes[i] & 0xc0) != 0x80) {
+            ++*col;
+        }
+    }
+}
+
+static bool is_utf16(const char *bytes, size_t len)
+{
+    return len >= 2 && (!memcmp(bytes, "\xff\xfe", 2) || !memcmp(bytes, "\xfe\xff", 2));
+}
+
+static void not_text(struct builder *b, const yaml_parser_t *p, const char *bytes, size_t len)
+{
+    uint32_t line = mark_line(&p->mark), col = 1;
+    size_t bom = len >= 3 && !memcmp(bytes, "\xef\xbb\xbf", 3) ? 3 : 0;
+
+    if (!is_utf16(bytes, len) && p->problem_offset >= bom && p->problem_offset <= len)
+        position_of(bytes + bom, p->problem_offset - bom, &line, &col);
+    if (p->problem_value < 0)
+        fail(b, line, col, "the text ends in the middle of a character: it was cut, or is not UTF-8");
+    else if (!strcmp(p->problem, "control characters are not allowed"))
+        fail(b, line, col, "the control character U+%04X is not allowed: remove it", (unsigned)p->problem_value);
+    else
+        fail(b, line, col, "this is not UTF-8 (byte 0x%02X): save the file as UTF-8", (unsigned)p->problem_value & 0xff);
+}
+
+/* A character that begins nothing: most often a tab, or a text that needs quotes. */
+static void no_token(struct builder *b, const yaml_mark_t *m, unsigned char c)
+{
+    if (c == '\t')
+        fail(b, mark_line(m), mark_column(m), "a tab cannot indent: use blanks");
+    else
+        fail(b, mark_line(m), mark_column(m), "text that begins with %c needs quotes", c > ' ' && c < 127 ? c : '?');
+}
+
+static void not_yaml(struct builder *b, const yaml_parser_t *p, const char *bytes, size_t len)
+{
+    const yaml_mark_t *at = &p->problem_mark, *start = p->context ? &p->context_mark : at;
+
+    if (p->error == YAML_MEMORY_ERROR || !p->problem) {
+        no_memory(b);
+        return;
+    }
+    if (p->error == YAML_READER_ERROR) {
+        not_text(b, p, bytes, len);
+        return;
+    }
+    if (!strcmp(p->problem, "found character that cannot start any token")) {
+        no_token(b, at, p->buffer.pointer < p->buffer.last ? *p->buffer.pointer : 0);
+        return;
+    }
+    for (size_t i = 0; i < sizeof(words) / sizeof(words[0]); i++) {
+        if (strcmp(p->problem, words[i].problem) != 0 || (words[i].context && (!p->context || strcmp(p->context, words[i].context) != 0)))
+            continue;
+        if (words[i].flags & AT_START)
+            at = start;
+        if (words[i].flags & TELL_START)
+            fail(b, mark_line(at), mark_column(at), "%s in line %u", words[i].words, mark_line(start));
+        else
+            fail(b, mark_line(at), mark_column(at), "%s", words[i].words);
+        return;
+    }
+    fail(b, mark_line(at), mark_column(at), "%s", p->problem);
+}
+
+/* ---- nodes ---- */
+
+/* Counts nodes of the expanded tree against the cap. */
+static bool count(struct builder *b, uint32_t more, uint32_t line, uint32_t col)
+{
+    if (more <= CFG_MAX_NODES - b->nodes) {
+        b->nodes += more;
+        return true;
+    }
+    fail(b, line, col, "more than 1,000,000 values, aliases expanded: this is no profile");
+    return false;
 }
 
 static struct cfg_node *node_new(struct builder *b, enum cfg_kind kind, uint32_t line, uint32_t col)
 {
     struct cfg_node *n;
 
-    if (++b->nodes > CFG_MAX_NODES) {
-        fail(b, line, col, "more than 1,000,000 nodes after expanding aliases");
+    if (!count(b, 1, line, col))
         return NULL;
-    }
     if (!(n = cfg_alloc(b->doc, sizeof(*n)))) {
-        fail(b, line, col, "out of memory");
+        no_memory(b);
         return NULL;
     }
     n->kind = kind;
     n->line = line;
-    n->column = col;
+    n->column = col | b->source;
+    n->size = 1;
+    n->height = kind == CFG_SEQ || kind == CFG_MAP;
     return n;
+}
+
+/* Another node for the same value: children are shared. */
+static struct cfg_node *share(struct builder *b, const struct cfg_node *from, int depth, uint32_t line, uint32_t col)
+{
+    struct cfg_node *n;
+
+    if (depth + from->height > CFG_MAX_DEPTH) {
+        fail(b, line, col, "nested deeper than 64 levels");
+        return NULL;
+    }
+    if (!count(b, from->size, line, col))
+        return NULL;
+    if (!(n = cfg_alloc(b->doc, sizeof(*n)))) {
+        no_memory(b);
+        return NULL;
+    }
+    *n = *from;
+    n->key = NULL;
+    n->next = NULL;
+    return n;
+}
+
+static void append(struct cfg_node *parent, struct cfg_node **last, struct cfg_node *n)
+{
+    if (*last)
+        (*last)->next = n;
+    else
+        parent->child = n;
+    *last = n;
+    parent->n++;
+    parent->size += n->size;
+    if (n->height >= parent->height)
+        parent->height = n->height + 1;
+}
+
+static void add_value(struct builder *b, struct cfg_node *n)
+{
+    struct frame *f = b->depth ? &b->stack[b->depth - 1] : NULL;
+
+    if (!f) {
+        b->root = n;
+    } else if (f->node->kind == CFG_MAP && !f->key) {
+        if (n->kind != CFG_SCALAR && n->kind != CFG_NULL)
+            fail(b, n->line, cfg_column(n->column), "a key must be a plain text");
+        f->key = n;
+    } else {
+        n->key = f->key;
+        f->key = NULL;
+        append(f->node, &f->last, n);
+    }
 }
 
 /* ---- merge keys and duplicates ---- */
@@ -96,21 +363,22 @@ static bool same_key(const struct cfg_node *a, const struct cfg_node *b)
     return a->key->len == b->key->len && !memcmp(a->key->text, b->key->text, a->key->len);
 }
 
-/* Keys seen so far: open addressing over the values of one mapping. */
-struct seen {
-    const struct cfg_node **slot;
-    uint32_t mask;
-};
-
-static int seen_init(struct seen *s, uint32_t n)
+static int seen_reset(struct seen *s, uint32_t n)
 {
-    uint32_t size = 16;
+    uint32_t want = 16;
 
-    while (size < n * 2)
-        size *= 2;
-    s->slot = calloc(size, sizeof(*s->slot));
-    s->mask = size - 1;
-    return s->slot ? 0 : -ENOMEM;
+    while (want < n * 2)
+        want *= 2;
+    if (want > s->size) {
+        free(s->slot);
+        s->size = 0;
+        if (!(s->slot = malloc(want * sizeof(*s->slot))))
+            return -ENOMEM;
+        s->size = want;
+    }
+    memset(s->slot, 0, want * sizeof(*s->slot));
+    s->mask = want - 1;
+    return 0;
 }
 
 /* The one with the same key that is there already, or NULL after adding. */
@@ -130,170 +398,168 @@ static bool is_merge(const struct cfg_node *v)
     return !v->key->quoted && v->key->len == 2 && !memcmp(v->key->text, "<<", 2);
 }
 
-static struct cfg_node *copy_tree(struct builder *b, const struct cfg_node *from, int depth);
-
-/* Appends copies of src's entries that map does not have. */
-static void merge_from(struct builder *b, struct cfg_node *map, struct cfg_node ***end, struct seen *s, const struct cfg_node *src)
+/* Adds src's entries that the map does not have. */
+static void merge_from(struct builder *b, struct cfg_node *map, struct cfg_node **last, const struct cfg_node *src)
 {
-    if (src->kind == CFG_SEQ) {
-        for (const struct cfg_node *e = src->child; e && !b->failed; e = e->next)
-            merge_from(b, map, end, s, e);
-        return;
-    }
-    if (src->kind != CFG_MAP) {
-        fail(b, src->line, src->column, "a merge key (<<) takes a mapping or a list of mappings");
-        return;
-    }
     for (const struct cfg_node *v = src->child; v && !b->failed; v = v->next) {
         struct cfg_node *c;
 
-        if (seen_add(s, v) || !(c = copy_tree(b, v, 0)))
+        if (seen_add(&b->seen, v) || !(c = share(b, v, b->depth, v->line, cfg_column(v->column))))
             continue;
         c->key = v->key;
-        **end = c;
-        *end = &c->next;
-        map->n++;
+        append(map, last, c);
     }
 }
 
-static uint32_t merged_size(const struct cfg_node *v)
+/* What a merge key holds, one mapping after the other; *e walks a list. */
+static const struct cfg_node *merge_source(struct builder *b, const struct cfg_node *v, const struct cfg_node **e)
+{
+    const struct cfg_node *src = v;
+
+    if (v->kind == CFG_SEQ) {
+        *e = *e ? (*e)->next : v->child;
+        src = *e;
+    } else if (*e) {
+        return NULL;
+    } else {
+        *e = v;
+    }
+    if (src && src->kind != CFG_MAP && src->kind != CFG_NULL)
+        fail(b, src->line, cfg_column(src->column), "a merge key (<<) takes a mapping or a list of mappings");
+    return src;
+}
+
+static uint32_t merged_keys(const struct cfg_node *v)
 {
     uint32_t n = v->kind == CFG_MAP ? v->n : 0;
 
     for (const struct cfg_node *e = v->kind == CFG_SEQ ? v->child : NULL; e; e = e->next)
-        n += e->n;
+        n += e->kind == CFG_MAP ? e->n : 0;
     return n;
 }
 
-/* A mapping is complete: duplicate keys are found, merge keys dissolved. */
-static void finish_map(struct builder *b, struct cfg_node *map)
+static void duplicate(struct builder *b, const struct cfg_node *v, const struct cfg_node *first)
 {
-    struct cfg_node *merges = NULL, **merge_end = &merges, **at = &map->child;
-    uint32_t size = map->n;
-    struct seen s;
+    char name[CFG_QUOTE_MAX];
+
+    cfg_quote(v->key->text, v->key->len, name);
+    if (++b->duplicates > DUPLICATES_MAX)
+        fail(b, v->key->line, cfg_column(v->key->column), "the key \"%s\" is here twice, too; the rest was not read", name);
+    else
+        diag_err(b->d, v->key->line, v->key->column, "", "yaml", "the key \"%s\" is here twice (first in line %u): remove one", name, first->key->line);
+}
+
+/* A mapping is complete: its own keys first, then what the merge keys bring. */
+static void finish_map(struct builder *b, struct frame *f)
+{
+    struct cfg_node *map = f->node, *merges = NULL, **merge_end = &merges, *next;
+    uint32_t room = map->n;
 
     for (struct cfg_node *v = map->child; v; v = v->next)
-        size += is_merge(v) ? merged_size(v) : 0;
-    if (seen_init(&s, size + 1) < 0) {
-        fail(b, map->line, map->column, "out of memory");
+        room += is_merge(v) ? merged_keys(v) : 0;
+    if (seen_reset(&b->seen, room + 1) < 0) {
+        no_memory(b);
         return;
     }
-    while (*at && !b->failed) {
-        struct cfg_node *v = *at;
-        const struct cfg_node *twin;
+    next = map->child;
+    map->child = f->last = NULL;
+    map->n = 0;
+    map->size = map->height = 1;
+    for (struct cfg_node *v = next; v && !b->failed; v = next) {
+        const struct cfg_node *twin = NULL;
 
+        next = v->next;
+        v->next = NULL;
         if (is_merge(v)) {
-            *at = v->next;
-            v->next = NULL;
             *merge_end = v;
             merge_end = &v->next;
-            map->n--;
-            continue;
+        } else if ((twin = seen_add(&b->seen, v))) {
+            duplicate(b, v, twin);
+        } else {
+            append(map, &f->last, v);
         }
-        if ((twin = seen_add(&s, v))) {
-            char name[64];
-
-            diag_err(b->d, v->key->line, v->key->column, "", "yaml", "the key \"%s\" is here twice (first in line %u)",
-                     log_safe(v->key->text, v->key->len > 40 ? 40 : v->key->len, name, sizeof(name)), twin->key->line);
-            b->failed = true;
-        }
-        at = &v->next;
     }
-    for (struct cfg_node *m = merges; m && !b->failed; m = m->next)
-        merge_from(b, map, &at, &s, m);
-    free(s.slot);
+    for (struct cfg_node *m = merges; m && !b->failed; m = m->next) {
+        const struct cfg_node *e = NULL, *src;
+
+        while (!b->failed && (src = merge_source(b, m, &e)))
+            merge_from(b, map, &f->last, src);
+    }
 }
 
-/* ---- building ---- */
+/* ---- anchors ---- */
 
-static struct cfg_node *copy_tree(struct builder *b, const struct cfg_node *from, int depth)
+static struct anchor *anchor_find(struct builder *b, const char *name, uint64_t hash)
 {
-    struct cfg_node *n, **end;
+    for (struct map_node *m = map_first(&b->anchors, hash); m; m = map_next(m)) {
+        struct anchor *a = container_of(m, struct anchor, node);
 
-    if (depth >= CFG_MAX_DEPTH) {
-        fail(b, from->line, from->column, "nested deeper than 64 levels");
-        return NULL;
+        if (!strcmp(a->name, name))
+            return a;
     }
-    if (!(n = node_new(b, from->kind, from->line, from->column)))
-        return NULL;
-    n->quoted = from->quoted;
-    n->text = from->text;
-    n->len = from->len;
-    n->n = from->n;
-    end = &n->child;
-    for (const struct cfg_node *c = from->child; c; c = c->next) {
-        if (!(*end = copy_tree(b, c, depth + 1)))
-            return NULL;
-        (*end)->key = c->key;
-        end = &(*end)->next;
-    }
-    return n;
+    return NULL;
 }
 
-static void add_value(struct builder *b, struct cfg_node *n)
+/* The anchor of a value that begins here, or NULL when it has none. A later anchor of the same name takes the place of the earlier. */
+static struct anchor *anchor_begin(struct builder *b, const yaml_char_t *yaml_name)
 {
-    struct frame *f = b->depth ? &b->stack[b->depth - 1] : NULL;
-
-    if (!f) {
-        b->doc->root = n;
-        return;
-    }
-    if (f->node->kind == CFG_MAP && !f->key) {
-        if (n->kind != CFG_SCALAR && n->kind != CFG_NULL)
-            fail(b, n->line, n->column, "a key must be a plain text");
-        if (!n->text)
-            n->text = "";
-        f->key = n;
-        return;
-    }
-    n->key = f->key;
-    f->key = NULL;
-    if (f->last)
-        f->last->next = n;
-    else
-        f->node->child = n;
-    f->last = n;
-    f->node->n++;
-}
-
-static struct anchor *remember(struct builder *b, const yaml_char_t *name)
-{
+    const char *name = (const char *)yaml_name;
+    uint64_t hash;
     struct anchor *a;
 
-    if (!name || !(a = cfg_alloc(b->doc, sizeof(*a))))
+    if (!name)
         return NULL;
-    a->name = cfg_strdup(b->doc, (const char *)name, strlen((const char *)name));
-    if (!a->name)
+    hash = hash_bytes(name, strlen(name));
+    if ((a = anchor_find(b, name, hash))) {
+        a->value = NULL;
+        return a;
+    }
+    if (!(a = cfg_alloc(b->doc, sizeof(*a))) || !(a->name = cfg_strdup(b->doc, name, strlen(name)))) {
+        no_memory(b);
         return NULL;
-    a->next = b->anchors;
-    b->anchors = a; /* a later anchor of the same name hides an earlier one */
+    }
+    map_add(&b->anchors, &a->node, hash);
     return a;
 }
+
+/* ---- events ---- */
 
 static bool is_null(const char *s, size_t len)
 {
     return len == 0 || (len == 1 && *s == '~') || (len == 4 && (!memcmp(s, "null", 4) || !memcmp(s, "Null", 4) || !memcmp(s, "NULL", 4)));
 }
 
+/* Is it text whatever it looks like? By style, unless a tag says otherwise: `!!str 1`, `!<str> 1` and `! 1` are text, `!!int "1"` is not. */
+static bool is_text(const char *tag, bool plain)
+{
+    static const char *const typed[] = { YAML_INT_TAG, YAML_FLOAT_TAG, YAML_BOOL_TAG, YAML_NULL_TAG };
+
+    if (!tag)
+        return !plain;
+    for (size_t i = 0; i < sizeof(typed) / sizeof(typed[0]); i++)
+        if (!strcmp(tag, typed[i]))
+            return false;
+    return true;
+}
+
 static void on_scalar(struct builder *b, const yaml_event_t *e, uint32_t line, uint32_t col)
 {
-    struct anchor *a = remember(b, e->data.scalar.anchor);
+    struct anchor *a = anchor_begin(b, e->data.scalar.anchor);
     struct cfg_node *n = node_new(b, CFG_SCALAR, line, col);
 
     if (!n)
         return;
     n->len = e->data.scalar.length;
     n->text = cfg_strdup(b->doc, (const char *)e->data.scalar.value, n->len);
-    n->quoted = e->data.scalar.style != YAML_PLAIN_SCALAR_STYLE ||
-                (e->data.scalar.tag && !strcmp((const char *)e->data.scalar.tag, YAML_STR_TAG));
+    n->quoted = is_text((const char *)e->data.scalar.tag, e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE);
     if (!n->text)
-        fail(b, line, col, "out of memory");
+        no_memory(b);
     else if (memchr(n->text, 0, n->len))
-        fail(b, line, col, "a text with a NUL byte");
+        fail(b, line, col, "a text with a NUL character");
     else if (!n->quoted && is_null(n->text, n->len))
         n->kind = CFG_NULL;
     if (a)
-        a->node = n;
+        a->value = n;
     add_value(b, n);
 }
 
@@ -301,49 +567,51 @@ static void on_start(struct builder *b, enum cfg_kind kind, const yaml_char_t *a
 {
     struct cfg_node *n;
 
-    if (b->depth == CFG_MAX_DEPTH) {
+    if (b->depth == CFG_MAX_DEPTH)
         fail(b, line, col, "nested deeper than 64 levels");
-        return;
-    }
-    if (!(n = node_new(b, kind, line, col)))
-        return;
-    add_value(b, n);
-    b->stack[b->depth++] = (struct frame){ .node = n, .anchor = remember(b, anchor) };
+    else if ((n = node_new(b, kind, line, col)))
+        b->stack[b->depth++] = (struct frame){ .node = n, .anchor = anchor_begin(b, anchor) };
 }
 
+/* Handed to its parent only now, when its size is known. */
 static void on_end(struct builder *b)
 {
-    struct frame *f = &b->stack[--b->depth];
+    struct frame *f = &b->stack[b->depth - 1];
 
     if (f->node->kind == CFG_MAP)
-        finish_map(b, f->node);
+        finish_map(b, f);
     if (f->anchor)
-        f->anchor->node = f->node;
+        f->anchor->value = f->node;
+    b->depth--;
+    add_value(b, f->node);
 }
 
 static void on_alias(struct builder *b, const yaml_event_t *e, uint32_t line, uint32_t col)
 {
     const char *name = (const char *)e->data.alias.anchor;
-    struct anchor *a = b->anchors;
+    struct anchor *a = anchor_find(b, name, hash_bytes(name, strlen(name)));
+    char shown[CFG_QUOTE_MAX];
     struct cfg_node *n;
-    char shown[64];
 
-    while (a && strcmp(a->name, name))
-        a = a->next;
-    if (!a || !a->node) {
-        diag_err(b->d, line, col, "", "yaml", "there is no anchor \"%s\" above%s", log_safe(name, strlen(name) > 40 ? 40 : strlen(name), shown, sizeof(shown)),
-                 a ? " that is complete: it would contain itself" : "");
-        b->failed = true;
+    if (!a || !a->value) {
+        cfg_quote(name, strlen(name), shown);
+        if (a)
+            fail(b, line, col, "the alias *%s stands inside its own anchor", shown);
+        else
+            fail(b, line, col, "there is no anchor &%s above this alias", shown);
         return;
     }
-    if ((n = copy_tree(b, a->node, b->depth)))
-        add_value(b, n);
+    if (!(n = share(b, a->value, b->depth, line, col)))
+        return;
+    n->line = line;
+    n->column = col | b->source;
+    add_value(b, n);
 }
 
 /* One event; true when the first document is complete. */
 static bool on_event(struct builder *b, const yaml_event_t *e)
 {
-    uint32_t line = (uint32_t)e->start_mark.line + 1, col = (uint32_t)e->start_mark.column + 1;
+    uint32_t line = mark_line(&e->start_mark), col = mark_column(&e->start_mark);
 
     switch (e->type) {
     case YAML_SCALAR_EVENT: on_scalar(b, e, line, col); break;
@@ -366,15 +634,13 @@ static void run(struct builder *b, const char *bytes, size_t len)
     bool done = false;
 
     if (!yaml_parser_initialize(&parser)) {
-        fail(b, 0, 0, "out of memory");
+        no_memory(b);
         return;
     }
     yaml_parser_set_input_string(&parser, (const unsigned char *)bytes, len);
     while (!done) {
         if (!yaml_parser_parse(&parser, &e)) {
-            const yaml_mark_t *m = parser.error == YAML_READER_ERROR ? &parser.mark : &parser.problem_mark;
-
-            fail(b, (uint32_t)m->line + 1, (uint32_t)m->column + 1, parser.problem ? parser.problem : "not YAML");
+            not_yaml(b, &parser, bytes, len);
             break;
         }
         done = on_event(b, &e);
@@ -383,32 +649,39 @@ static void run(struct builder *b, const char *bytes, size_t len)
     yaml_parser_delete(&parser);
 }
 
+int cfg_parse_into(struct cfg_doc *doc, const char *bytes, size_t len, unsigned source, struct diag *d, const struct cfg_node **root)
+{
+    struct builder b = { .doc = doc, .d = d, .source = source << CFG_SOURCE_SHIFT };
+
+    *root = NULL;
+    if (len > CFG_MAX_INPUT)
+        fail(&b, 0, 0, "larger than 64 MiB: this is no profile");
+    else if (map_init(&b.anchors, 16) < 0)
+        no_memory(&b);
+    else
+        run(&b, bytes, len);
+    map_fini(&b.anchors);
+    free(b.seen.slot);
+    if (b.failed)
+        return -EINVAL;
+    *root = b.root;
+    return 0;
+}
+
 struct cfg_doc *cfg_parse(const char *bytes, size_t len, struct diag *d)
 {
-    struct builder b = { .d = d };
+    struct cfg_doc *doc = cfg_doc_new();
+    size_t errors = d->n_errors;
 
-    if (len > CFG_MAX_INPUT) {
-        diag_err(d, 0, 0, "", "yaml", "larger than 64 MiB");
-        return NULL;
-    }
-    if (!(b.doc = calloc(1, sizeof(*b.doc)))) {
+    if (!doc)
         diag_err(d, 0, 0, "", "yaml", "out of memory");
-        return NULL;
-    }
-    run(&b, bytes, len);
-    if (!b.failed)
-        return b.doc;
-    cfg_doc_free(b.doc);
+    else if (cfg_parse_into(doc, bytes, len, 0, d, &doc->root) == 0 && d->n_errors == errors)
+        return doc;
+    cfg_doc_free(doc);
     return NULL;
 }
 
-void cfg_doc_free(struct cfg_doc *doc)
-{
-    if (!doc)
-        return;
-    arena_fini(&doc->mem);
-    free(doc);
-}
+/* ---- walking ---- */
 
 const struct cfg_node *cfg_root(const struct cfg_doc *doc)
 {
@@ -420,11 +693,80 @@ const struct cfg_node *cfg_first(const struct cfg_node *n)
     return n && (n->kind == CFG_SEQ || n->kind == CFG_MAP) ? n->child : NULL;
 }
 
+static bool loosely_same(const char *key, const char *written, bool underscores)
+{
+    for (; *key && *written; key++, written++) {
+        char a = *key, b = *written;
+
+        if (a == b)
+            continue;
+        if (underscores && b == '_')
+            b = '-';
+        if ((a >= 'A' && a <= 'Z' ? a + 32 : a) != (b >= 'A' && b <= 'Z' ? b + 32 : b))
+            return false;
+    }
+    return !*key && !*written;
+}
+
+const struct cfg_node *cfg_find(const struct cfg_node *map, const char *key, enum cfg_keys keys)
+{
+    const struct cfg_node *loose = NULL;
+    size_t len = strlen(key);
+
+    if (!map || map->kind != CFG_MAP)
+        return NULL;
+    for (const struct cfg_node *n = map->child; n; n = n->next) {
+        if (n->key->len != len)
+            continue;
+        if (!memcmp(n->key->text, key, len))
+            return n;
+        if (keys != CFG_KEYS_EXACT && !loose && loosely_same(key, n->key->text, keys == CFG_KEYS_PROXY))
+            loose = n;
+    }
+    return loose;
+}
+
 const struct cfg_node *cfg_get(const struct cfg_node *map, const char *key)
 {
-    const struct cfg_node *n = map && map->kind == CFG_MAP ? map->child : NULL;
+    return cfg_find(map, key, CFG_KEYS_EXACT);
+}
 
-    while (n && strcmp(n->key->text, key))
-        n = n->next;
-    return n;
+const char *cfg_text(const struct cfg_node *map, const char *key, enum cfg_keys keys)
+{
+    const struct cfg_node *n = cfg_find(map, key, keys);
+
+    return n && n->kind == CFG_SCALAR && n->len ? n->text : NULL;
+}
+
+/* ---- making ---- */
+
+static struct cfg_node *copy_entry(struct cfg_doc *doc, struct cfg_node *parent, struct cfg_node **last, const struct cfg_node *v)
+{
+    struct cfg_node *c = cfg_alloc(doc, sizeof(*c));
+
+    if (!c)
+        return NULL;
+    *c = *v;
+    c->next = NULL;
+    append(parent, last, c);
+    return c;
+}
+
+struct cfg_node *cfg_lay_over(struct cfg_doc *doc, const struct cfg_node *base, const struct cfg_node *over)
+{
+    struct cfg_node *map = cfg_alloc(doc, sizeof(*map)), *last = NULL;
+
+    if (!map)
+        return NULL;
+    *map = *base;
+    map->child = map->next = NULL;
+    map->n = 0;
+    map->size = map->height = 1;
+    for (const struct cfg_node *v = cfg_first(base); v; v = v->next)
+        if (!cfg_get(over, v->key->text) && !copy_entry(doc, map, &last, v))
+            return NULL;
+    for (const struct cfg_node *v = cfg_first(over); v; v = v->next)
+        if (!copy_entry(doc, map, &last, v))
+            return NULL;
+    return map;
 }

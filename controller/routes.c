@@ -107,6 +107,7 @@ static enum MHD_Result put_configs(struct request *q)
     json_t *j = body_object(q);
     const char *payload = json_string_value(json_object_get(j, "payload"));
     char message[512] = "";
+    struct cfg_input in = { .name = "payload", .bytes = payload, .len = payload ? strlen(payload) : 0, .foreign = true };
     struct diag d;
     int r;
 
@@ -114,7 +115,8 @@ static enum MHD_Result put_configs(struct request *q)
         json_decref(j);
         return answer_error(q, 400, j ? "only a payload can be loaded here; send SIGHUP to read the file again" : "Body invalid");
     }
-    r = eng_reload(q->ctl->eng, payload, strlen(payload), false, &d);
+    r = eng_reload(q->ctl->eng, &in, NULL, false, &d);
+    diag_drop_bytes(&d);
     json_decref(j);
     if (r == 0)
         return answer_empty(q, 204);

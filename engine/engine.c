@@ -158,36 +158,48 @@ static void bound_flows(struct engine *e)
         e->max_flows = fds > 2 * FDS_RESERVED ? (uint32_t)fds - FDS_RESERVED : (uint32_t)fds / 2;
 }
 
-/* Loads and reports; the bytes are kept for the diagnostics. */
-static struct policy *load(struct engine *e, const char *bytes, size_t len, struct diag *d, char **src)
+/* A copy of a file's bytes, for later; none when there is no file. */
+static int copy_input(const struct cfg_input *in, struct cfg_input *out)
 {
-    struct policy *p;
+    char *bytes;
 
-    *src = malloc(len ? len : 1);
-    if (*src && len)
-        memcpy(*src, bytes, len);
-    diag_init(d, e->profile_name, *src, *src ? len : 0, false);
-    p = policy_load(bytes, len, &e->env, d);
-    diag_sort(d);
-    return p;
+    *out = (struct cfg_input){ 0 };
+    if (!in || !in->len)
+        return 0;
+    if (!(bytes = malloc(in->len)))
+        return -ENOMEM;
+    memcpy(bytes, in->bytes, in->len);
+    *out = *in;
+    out->bytes = bytes;
+    return 0;
 }
 
-static int start(struct engine *e, const char *profile, size_t len)
+static void free_input(struct cfg_input *in)
+{
+    free((char *)in->bytes);
+    *in = (struct cfg_input){ 0 };
+}
+
+static int start(struct engine *e, const struct cfg_input *profile, const struct cfg_input *local)
 {
     struct dns_opts dopt;
     int r;
 
-    if (!(e->pol = load(e, profile, len, &e->diag, &e->src))) {
+    diag_init(&e->diag, profile->name, NULL, 0, false);
+    e->pol = policy_load(profile, local, &e->env, &e->diag);
+    if (!e->pol) {
         diag_print(&e->diag, stderr, isatty(2));
         return -EINVAL;
     }
+    if ((r = copy_input(local, &e->local)) < 0)
+        return r;
     e->mode = e->pol->profile->mode;
     log_threshold = e->pol->profile->log_level;
     e->env.ipv6 = e->pol->profile->ipv6;
     dopt = (struct dns_opts){ .loop = e->loop, .profile = e->pol->profile, .state_dir = e->state_dir };
     r = dns_new(&dopt, &e->dns, &e->diag);
-    diag_sort(&e->diag);
     diag_print(&e->diag, stderr, isatty(2));
+    diag_drop_bytes(&e->diag);
     if (r < 0)
         return r;
     e->env.resolver = dns_resolver(e->dns);
@@ -202,7 +214,7 @@ static int start(struct engine *e, const char *profile, size_t len)
     return serve_dns(e);
 }
 
-int eng_new(const struct eng_opts *o, const char *profile, size_t len, struct engine **out)
+int eng_new(const struct eng_opts *o, const struct cfg_input *profile, const struct cfg_input *local, struct engine **out)
 {
     struct engine *e = calloc(1, sizeof(*e));
     int r;
@@ -211,7 +223,7 @@ int eng_new(const struct eng_opts *o, const char *profile, size_t len, struct en
         return -ENOMEM;
     e->loop = o->loop;
     e->worker = o->worker;
-    e->profile_name = o->profile_name;
+    e->profile_name = profile->name;
     e->state_dir = o->state_dir;
     e->version = o->version;
     e->env.loop = o->loop;
@@ -221,7 +233,7 @@ int eng_new(const struct eng_opts *o, const char *profile, size_t len, struct en
     e->tun = (struct plat_tun_got){ .tun_fd = -1, .dns_udp = { -1, -1 }, .dns_tcp = { -1, -1 } };
     conns_init(e);
     ping_init(e);
-    if ((r = start(e, profile, len)) < 0) {
+    if ((r = start(e, profile, local)) < 0) {
         eng_free(e);
         return r;
     }
@@ -258,7 +270,7 @@ void eng_free(struct engine *e)
         close_fd(&e->tun.dns_tcp[i]);
     }
     diag_fini(&e->diag);
-    free(e->src);
+    free_input(&e->local);
     free(e->hijack);
     free(e);
 }
@@ -279,31 +291,39 @@ static int tell_supervisor(struct engine *e, const struct profile *p, struct dia
     return r;
 }
 
-int eng_reload(struct engine *e, const char *profile, size_t len, bool offered, struct diag *d)
+/* Everything that may refuse a new policy; d says why it did. */
+static int try_policy(struct engine *e, struct policy *p, bool offered, struct diag *d)
+{
+    int r = dns_reconfigure(e->dns, p->profile, d);
+
+    if (r < 0) {
+        diag_err(d, 0, 0, "dns", "bad-value", "the resolver could not be set up: %s", err_str(r));
+        return r;
+    }
+    if (offered && (r = tell_supervisor(e, p->profile, d)) < 0)
+        dns_reconfigure(e->dns, e->pol->profile, d);
+    return r;
+}
+
+int eng_reload(struct engine *e, const struct cfg_input *profile, const struct cfg_input *local, bool offered, struct diag *d)
 {
     struct policy *p, *old = e->pol;
-    struct diag mine;
-    char *src;
-    int r;
+    struct cfg_input kept;
 
-    p = load(e, profile, len, &mine, &src);
-    if (p && (r = dns_reconfigure(e->dns, p->profile, &mine)) < 0) {
-        diag_err(&mine, 0, 0, "dns", "bad-value", "the resolver could not be set up: %s", err_str(r));
-        policy_put(p);
-        p = NULL;
-    }
-    if (p && offered && tell_supervisor(e, p->profile, &mine) < 0) {
-        dns_reconfigure(e->dns, old->profile, &mine);
-        policy_put(p);
-        p = NULL;
-    }
-    if (!p) {
-        *d = mine; /* the caller prints and frees; its source lines die with src */
-        d->src = NULL;
-        d->src_len = 0;
-        free(src);
+    diag_init(d, profile->name, NULL, 0, false);
+    if (copy_input(local ? local : &e->local, &kept) < 0) {
+        diag_err(d, 0, 0, "", "bad-value", "out of memory");
         return -EINVAL;
     }
+    p = policy_load(profile, kept.len ? &kept : NULL, &e->env, d);
+    if (!p || try_policy(e, p, offered, d) < 0) {
+        policy_put(p);
+        diag_set_source(d, 1, kept.name, local ? local->bytes : NULL, local ? local->len : 0);
+        free_input(&kept);
+        return -EINVAL;
+    }
+    free_input(&e->local);
+    e->local = kept;
     e->pol = p;
     if (p->profile->mode != old->profile->mode)
         eng_set_mode(e, p->profile->mode); /* else what a person chose meanwhile stays */
@@ -312,9 +332,9 @@ int eng_reload(struct engine *e, const char *profile, size_t len, bool offered, 
     set_hijack(e, p->profile);
     selected_load(e);
     diag_fini(&e->diag);
-    free(e->src);
-    e->diag = mine;
-    e->src = src;
+    e->diag = *d;
+    diag_drop_bytes(&e->diag);
+    *d = (struct diag){ 0 };
     conns_fini(e); /* closed flows would keep the old profile alive */
     policy_put(old);
     return 0;

@@ -24,9 +24,11 @@ struct policy {
     unsigned refs;
 };
 
-/* Loads and judges a profile: every problem is in d. Returns a policy even with warnings; NULL when there are errors. env may be NULL for check and
+/* Loads a profile and the local file (or NULL): every problem is in d. Returns a policy even with warnings; NULL when there are errors. env may be NULL for check and
  * explain (nothing can be dialled then). policy_put() releases. */
-struct policy *policy_load(const char *bytes, size_t len, const struct out_env *env, struct diag *d);
+struct policy *policy_load(const struct cfg_input *body, const struct cfg_input *local, const struct out_env *env, struct diag *d);
+/* The same for who only wants to know: returns what could be built although d has errors. It must not carry traffic. */
+struct policy *policy_judge(const struct cfg_input *body, const struct cfg_input *local, const struct out_env *env, struct diag *d);
 void policy_put(struct policy *p);
 
 enum explain_action { EXPLAIN_PROXY, EXPLAIN_DIRECT, EXPLAIN_REJECT, EXPLAIN_REJECT_DROP, EXPLAIN_NONE };
@@ -55,18 +57,18 @@ struct engine;
 struct eng_opts {
     struct loop *loop;
     struct plat_worker *worker;  /* already past plat_worker_init */
-    const char *profile_name;    /* for messages */
     const char *state_dir;
     const char *version;
 };
 
-/* Loads the profile, asks the supervisor for the TUN, starts stack, resolver and DNS service. Returns 0 and *out, or -err with everything printed on
- * stderr. Traffic flows after plat_worker_ready(). */
-int eng_new(const struct eng_opts *o, const char *profile, size_t len, struct engine **out);
+/* Loads the profile, and over it the local file (NULL = none), asks the supervisor for the TUN, starts stack, resolver and DNS service. Returns 0 and
+ * *out, or -err with everything printed on stderr. Traffic flows after plat_worker_ready(). The names of the files must live as long as the engine. */
+int eng_new(const struct eng_opts *o, const struct cfg_input *profile, const struct cfg_input *local, struct engine **out);
 void eng_free(struct engine *e);
-/* Parses and checks everything first, then swaps; flows live on. -EINVAL: the old one keeps running, d says why. offered: it came from the supervisor
- * (on_reload), which keeps it for a worker to come and puts its routes in force; any other is used until the next reload or restart, and its routes are not. */
-int eng_reload(struct engine *e, const char *profile, size_t len, bool offered, struct diag *d);
+/* Parses and checks everything first, then swaps; flows live on. local NULL: the local file that was last in use. offered: the files came from the supervisor (on_reload), which
+ * keeps them for a worker to come and puts their routes in force; any other is used until the next reload or restart, and its routes are not. -EINVAL: the old one
+ * keeps running, and d, the caller's to print and free, says why; it borrows the bytes. The names of the files must live as long as the engine. */
+int eng_reload(struct engine *e, const struct cfg_input *profile, const struct cfg_input *local, bool offered, struct diag *d);
 
 struct loop *eng_loop(struct engine *e);
 struct policy *eng_policy(struct engine *e);      /* borrowed until the next reload */

@@ -21,29 +21,34 @@ static int32_t find_target(void *arg, const char *name)
     return o ? o->id : -1;
 }
 
-struct policy *policy_load(const char *bytes, size_t len, const struct out_env *env, struct diag *d)
+struct policy *policy_judge(const struct cfg_input *body, const struct cfg_input *local, const struct out_env *env, struct diag *d)
 {
     static const struct out_env nothing; /* check and explain: nobody dials */
-    struct policy *p = calloc(1, sizeof(*p));
-    struct profile *prof;
+    struct profile *prof = profile_read(body, local, d);
+    struct policy *p;
 
-    if (!p)
+    if (!prof)
         return NULL;
-    p->refs = 1;
-    if (!(prof = profile_load(bytes, len, d))) {
+    if ((p = calloc(1, sizeof(*p))) && (p->outs = out_set_new(prof, env ? env : &nothing, d))) {
+        p->refs = 1;
+        p->profile = prof; /* the outbounds took it over */
+        if ((p->rules = rules_build(prof->rules, prof->n_rules, find_target, p->outs, d)) && !cfg_failed(prof->doc))
+            return p;
+        policy_put(p);
+    } else {
         free(p);
-        return NULL;
-    }
-    p->profile = prof;
-    p->outs = out_set_new(prof, env ? env : &nothing, d);
-    if (p->outs)
-        p->rules = rules_build(prof->rules, prof->n_rules, find_target, p->outs, d);
-    else
         profile_free(prof);
-    if (p->outs && p->rules && !d->n_errors)
+    }
+    diag_err(d, 0, 0, "", "bad-value", "out of memory");
+    return NULL;
+}
+
+struct policy *policy_load(const struct cfg_input *body, const struct cfg_input *local, const struct out_env *env, struct diag *d)
+{
+    struct policy *p = policy_judge(body, local, env, d);
+
+    if (!p || !d->n_errors)
         return p;
-    if (!d->n_errors)
-        diag_err(d, 0, 0, "", "bad-value", "out of memory");
     policy_put(p);
     return NULL;
 }

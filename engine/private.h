@@ -110,7 +110,7 @@ struct engine {
     const char *profile_name, *state_dir, *version;
     struct policy *pol;
     struct diag diag;
-    char *src; /* bytes the diag points into */
+    struct cfg_input local; /* a copy of what was last in use, for a profile that comes by the API */
     enum mode mode;
     struct out_env env;
     struct dns *dns;

@@ -123,7 +123,7 @@ int group_read(struct build *b, struct group *g)
     char path[32];
 
     path_of(g, path);
-    diag_init(&mine, b->d->name, NULL, 0, false);
+    diag_init(&mine, b->d->source[0].name, NULL, 0, false);
     cfg_read(b->s->profile->doc, g->o.node, group_fields, CFG_KEYS_NOCASE, g, false, path, &mine);
     check_options(b, g, &mine);
     g->o.udp = !g->disable_udp;

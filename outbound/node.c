@@ -91,7 +91,7 @@ void out_tell(const struct diag *mine, const char *kind, const char *name, const
     for (size_t i = 0; i < mine->n; i++) {
         const struct diag_item *it = &mine->items[i];
 
-        diag_warn(d, it->line, it->column, path, it->code, "%s \"%s\": %s%s", kind, shown, it->message, it->level == DIAG_ERROR ? error_end : "");
+        diag_warn(d, it->line, diag_column(it), path, it->code, "%s \"%s\": %s%s", kind, shown, it->message, it->level == DIAG_ERROR ? error_end : "");
     }
 }
 
@@ -110,7 +110,7 @@ int node_read(struct outbound *o, const char *path, struct diag *d)
     struct diag mine;
     int r;
 
-    diag_init(&mine, d->name, NULL, 0, false);
+    diag_init(&mine, d->source[0].name, NULL, 0, false);
     s.d = &mine;
     r = read_node(o, &s);
     out_tell(&mine, "proxy", o->name, path, "; the entry is skipped", d);

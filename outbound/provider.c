@@ -120,7 +120,7 @@ static int read_fields(struct reading *r, const struct cfg_node *map, const stru
     struct diag mine;
     int bad;
 
-    diag_init(&mine, r->b->d->name, NULL, 0, false);
+    diag_init(&mine, r->b->d->source[0].name, NULL, 0, false);
     bad = cfg_read(r->b->s->profile->doc, map, fields, CFG_KEYS_NOCASE, out, false, r->path, &mine);
     snprintf(name, sizeof(name), "%s", r->p->name);
     out_tell(&mine, "proxy-provider", name, r->path, "", r->b->d);
@@ -385,7 +385,7 @@ static void tell_elsewhere(struct reading *r, const struct diag *mine)
     for (size_t i = 0; i < mine->n; i++) {
         const struct diag_item *it = &mine->items[i];
 
-        diag_warn(r->b->d, r->p->node->key->line, r->p->node->key->column, r->path, it->code, "%s %s:%u:%u: %s", r->what, mine->name, it->line, it->column,
+        diag_warn(r->b->d, r->p->node->key->line, r->p->node->key->column, r->path, it->code, "%s %s:%u:%u: %s", r->what, mine->source[0].name, it->line, it->column,
                   it->message);
     }
 }
@@ -635,7 +635,7 @@ static int read_provider(struct reading *r)
     return 0;
 }
 
-static int add_provider(struct build *b, const struct cfg_entry *e)
+static int add_provider(struct build *b, const struct cfg_provider *e)
 {
     struct reading r = { .b = b, .p = &b->s->providers[b->s->n_providers] };
     char name[OUT_NAME_MAX];

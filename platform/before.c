@@ -1,7 +1,7 @@
 /*
  * before.c - what must hold before anything is changed
  *
- *   the profile can be read        it is copied into a sealed memory file: nobody can change it under the worker that reads it
+ *   the profile can be read        it is copied into a sealed memory file: nobody can change it under the worker that reads it; the local file likewise
  *   nobody else does our work      an abstract socket name: it belongs to the network namespace, and goes with the process, however that ends
  *   nobody else has the worker's id in this network namespace: that traffic would bypass us
  *   the state directory is there, is the worker's, and the worker can get to it
@@ -32,7 +32,7 @@
 #define PROFILE_MAX (64u << 20)
 #define DYING_MS 1000 /* a worker whose supervisor was killed needs a moment to go */
 
-/* ---- the profile ---- */
+/* ---- the files ---- */
 
 static int write_all(int fd, const char *p, size_t len)
 {
@@ -68,27 +68,43 @@ static int copy(int from, int to)
     return r;
 }
 
-int before_profile(const char *name)
+/* What `from` holds (-1: nothing) as a sealed memory file. */
+static int sealed(int from)
 {
-    bool in = !strcmp(name, "-");
-    int from = in ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC), to = -1, r = 0;
+    int to = memfd_create("profile", MFD_CLOEXEC | MFD_ALLOW_SEALING), r = to < 0 ? -errno : from < 0 ? 0 : copy(from, to);
 
-    if (from < 0)
-        r = -errno;
-    else if ((to = memfd_create("profile", MFD_CLOEXEC | MFD_ALLOW_SEALING)) < 0)
-        r = -errno;
-    else
-        r = copy(from, to);
-    if (from >= 0 && !in)
-        close(from);
     if (r == 0 && fcntl(to, F_ADD_SEALS, F_SEAL_WRITE | F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL) < 0)
         r = -errno;
     if (r == 0)
         return to;
     if (to >= 0)
         close(to);
-    fprintf(stderr, "shunt: %s: %s\n", in ? "standard input" : name, r == -EFBIG ? "larger than 64 MiB: this is no profile" : strerror(-r));
     return r;
+}
+
+static int refused(const char *name, int err)
+{
+    fprintf(stderr, "shunt: %s: %s\n", name, err == -EFBIG ? "larger than 64 MiB: this is no profile" : strerror(-err));
+    return err;
+}
+
+int before_file(const char *name)
+{
+    bool in = !strcmp(name, "-");
+    int from = in ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC), r = from < 0 ? -errno : sealed(from);
+
+    if (from >= 0 && !in)
+        close(from);
+    return r < 0 ? refused(in ? "standard input" : name, r) : r;
+}
+
+int before_optional_file(const char *name)
+{
+    int r;
+
+    if (name && (access(name, F_OK) == 0 || errno != ENOENT))
+        return before_file(name);
+    return (r = sealed(-1)) < 0 ? refused("memory file", r) : r;
 }
 
 /* ---- one shunt here ---- */

@@ -8,8 +8,8 @@
  *                                 ◄──   MSG_TUN_OK + descriptors, or MSG_FAILED
  *   MSG_READY                     ──►                                 rules, routes, redirect go in; the profile is in use
  *                                 ◄──   MSG_READY_OK, or MSG_FAILED
- *                                 ◄──   MSG_RELOAD + profile          on SIGHUP
- *   MSG_KEPT                      ──►                                 it was refused: the old profile stays
+ *                                 ◄──   MSG_RELOAD + profile, local   on SIGHUP
+ *   MSG_KEPT                      ──►                                 they were refused: the old ones stay
  *   MSG_OWNER                     ──►                                 whose socket? any number under way
  *                                 ◄──   MSG_OWNER_IS                  each gets its answer, in order
  *                                 ◄──   MSG_STOP                      on SIGTERM

@@ -18,8 +18,10 @@
 
 struct plat_run {
     const char *profile;   /* path as the user gave it; "-" = standard input */
+    const char *local;     /* path of the local file, which need not exist; NULL = none */
     const char *state_dir; /* absolute */
-    /* How to exec the worker: argv of /proc/self/exe, NULL-terminated. The message socket is fd 3; fd 4 is the profile, a sealed memory file at offset 0. */
+    /* How to exec the worker: argv of /proc/self/exe, NULL-terminated. The message socket is fd 3; the files are sealed memory files at offset 0: fd 4 is
+     * the profile, fd 5 the local file, empty when there is none. */
     char *const *worker_argv;
 };
 
@@ -63,9 +65,9 @@ struct plat_tun_got {
 
 struct plat_worker {
     struct io io; /* private */
-    /* SIGHUP: the profile again; fd is handed over. Who takes it calls, before returning, plat_worker_tun() if TUN keys may have changed, then
-     * plat_worker_ready(); who refuses it just returns. A worker that is restarted later gets the profile that was taken last. */
-    void (*on_reload)(struct plat_worker *w, int profile_fd);
+    /* SIGHUP: the profile and the local file (empty = none) again; the descriptors are handed over. Who takes them calls, before returning, plat_worker_tun() if TUN keys
+     * may have changed, then plat_worker_ready(); who refuses them just returns. A worker that is restarted later gets the files that were taken last. */
+    void (*on_reload)(struct plat_worker *w, int profile_fd, int local_fd);
     void (*on_stop)(struct plat_worker *w); /* end in order now; also when the supervisor is gone */
     void *owner;
     bool told_stop, took_profile; /* private, as what follows */

@@ -52,6 +52,11 @@ enum state {
     SUP_RELOAD, /* it is reading the profile anew and may ask for other routes */
 };
 
+/* The profile and the local file, as sealed memory files; -1 = none. */
+struct files {
+    int profile, local;
+};
+
 struct sup {
     const struct plat_run *run;
     uid_t uid;
@@ -70,10 +75,9 @@ struct sup {
     bool ever_ready, stopping;
     bool blocked;           /* given up, and the guard stands */
 
-    /* the profile, as sealed memory files; -1 = none */
-    int profile; /* taken: a new worker gets this one */
-    int offered; /* handed to the worker by SIGHUP, no answer yet */
-    bool hangup; /* SIGHUP came while no worker could be told */
+    struct files taken;   /* a new worker gets these */
+    struct files offered; /* handed to the worker by SIGHUP, no answer yet */
+    bool hangup;          /* SIGHUP came while no worker could be told */
 
     /* what the worker asks for; comes into force with MSG_READY */
     struct request next;
@@ -129,20 +133,52 @@ static void leave(struct sup *s, int status)
     s->status = status;
 }
 
+/* ---- the files ---- */
+
+static void files_close(struct files *f)
+{
+    close_fd(&f->profile);
+    close_fd(&f->local);
+}
+
+/* Reads both (anew); what came by standard input is there already. 0, or -errno with the reason printed. */
+static int files_read(struct sup *s, struct files *f)
+{
+    f->local = -1;
+    if (s->taken.profile >= 0 && !strcmp(s->run->profile, "-"))
+        f->profile = fcntl(s->taken.profile, F_DUPFD_CLOEXEC, 0);
+    else
+        f->profile = before_file(s->run->profile);
+    if (f->profile < 0)
+        return f->profile;
+    if ((f->local = before_optional_file(s->run->local)) >= 0)
+        return 0;
+    close_fd(&f->profile);
+    return f->local;
+}
+
+/* The new ones in place of the old. */
+static void files_take(struct files *old, struct files *new)
+{
+    files_close(old);
+    *old = *new;
+    *new = (struct files){ -1, -1 };
+}
+
 /* ---- a worker begins ---- */
 
 static void exec_worker(struct sup *s, int sock)
 {
-    int null = open("/dev/null", O_RDONLY), profile = fcntl(s->profile, F_DUPFD, 10);
+    int null = open("/dev/null", O_RDONLY), profile = fcntl(s->taken.profile, F_DUPFD, 10), local = fcntl(s->taken.local, F_DUPFD, 10);
     sigset_t none;
 
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     unsetenv("NOTIFY_SOCKET");
-    sock = fcntl(sock, F_DUPFD, 10); /* out of the way of 3 and 4 */
-    if (dup2(null, STDIN_FILENO) < 0 || dup2(sock, 3) < 0 || dup2(profile, 4) < 0 || lseek(4, 0, SEEK_SET) < 0)
+    sock = fcntl(sock, F_DUPFD, 10); /* out of the way of 3, 4 and 5 */
+    if (dup2(null, STDIN_FILENO) < 0 || dup2(sock, 3) < 0 || dup2(profile, 4) < 0 || dup2(local, 5) < 0 || lseek(4, 0, SEEK_SET) < 0 || lseek(5, 0, SEEK_SET) < 0)
         _exit(126);
-    syscall(SYS_close_range, 5, ~0u, 0);
+    syscall(SYS_close_range, 6, ~0u, 0);
     execv("/proc/self/exe", s->run->worker_argv);
     say("the worker cannot be started: %s", strerror(errno));
     _exit(126);
@@ -298,9 +334,7 @@ static const char *on_ready(struct sup *s, const struct msg *m)
         return NULL;
     }
     if (reload) {
-        close_fd(&s->profile);
-        s->profile = s->offered;
-        s->offered = -1;
+        files_take(&s->taken, &s->offered);
     } else {
         s->ready_ms = loop_clock();
         announce(s);
@@ -313,7 +347,7 @@ static const char *on_ready(struct sup *s, const struct msg *m)
 /* It does not want the new profile. */
 static const char *on_kept(struct sup *s, const struct msg *m)
 {
-    close_fd(&s->offered);
+    files_close(&s->offered);
     answered_reload(s);
     return NULL;
 }
@@ -394,42 +428,40 @@ static void stop(struct sup *s)
     s->due_ms = loop_clock() + STOP_MS;
 }
 
-/* The worker kept dying; this profile may be the cure. */
-static void try_again(struct sup *s, int profile)
+/* The worker kept dying; these files may be the cure. */
+static void try_again(struct sup *s, struct files *f)
 {
-    close_fd(&s->profile);
-    s->profile = profile;
+    files_take(&s->taken, f);
     s->blocked = false;
     s->may_ask = true;
     s->backoff.n = 0;
     s->due_ms = loop_clock();
 }
 
-/* SIGHUP: the profile is read again and offered to the worker, one at a time. */
+/* SIGHUP: the files are read again and offered to the worker, one offer at a time. */
 static void on_hangup(struct sup *s)
 {
-    int fd;
+    struct files f;
 
     s->hangup = s->state != SUP_READY && !s->blocked;
     if (s->hangup)
         return; /* again when it is ready */
-    if (!strcmp(s->run->profile, "-")) {
-        say("a profile from standard input cannot be read again");
-        return;
-    }
-    if ((fd = before_profile(s->run->profile)) < 0) {
+    if (files_read(s, &f) < 0) {
         say("the old profile stays in use");
         return;
     }
+    if (!strcmp(s->run->profile, "-"))
+        say("a profile from standard input cannot be read again: only the local file is");
     if (s->blocked) {
-        try_again(s, fd);
+        try_again(s, &f);
         return;
     }
-    s->offered = fd;
+    s->offered = f;
     s->may_ask = true;
     s->state = SUP_RELOAD;
-    lseek(fd, 0, SEEK_SET);
-    tell(s, ipc_msg(MSG_RELOAD), &fd, 1);
+    lseek(f.profile, 0, SEEK_SET);
+    lseek(f.local, 0, SEEK_SET);
+    tell(s, ipc_msg(MSG_RELOAD), (int[]){ f.profile, f.local }, 2);
 }
 
 static void on_signal(struct sup *s)
@@ -469,7 +501,7 @@ static void forget_worker(struct sup *s)
 {
     if (s->state == SUP_RELOAD) {
         say("the worker died over the new profile: the old one stays in use");
-        close_fd(&s->offered);
+        files_close(&s->offered);
     }
     s->worker = 0;
     s->state = SUP_DOWN;
@@ -557,14 +589,15 @@ static int lock_all(struct sup *s)
 static int may_start(struct sup *s)
 {
     bool root = geteuid() == 0, from_stdin = !strcmp(s->run->profile, "-");
+    int r = 0;
 
     if (root || !from_stdin)
-        s->profile = before_profile(s->run->profile);
-    if (!root && (from_stdin || s->profile >= 0 || s->profile == -EACCES)) {
+        r = files_read(s, &s->taken);
+    if (!root && (from_stdin || r == 0 || r == -EACCES)) {
         say("`run` makes a TUN device and routes: it needs root (try sudo)");
         return 4;
     }
-    if (s->profile < 0)
+    if (r < 0)
         return 1;
     if (access("/dev/net/tun", F_OK) < 0) {
         say("/dev/net/tun is not there: load the module (modprobe tun), or give the container the device");
@@ -611,9 +644,9 @@ static void carry(struct sup *s)
 
 int plat_supervise(const struct plat_run *r)
 {
-    struct sup s = { .run = r, .uid = plat_worker_uid(), .instance = -1, .lock = -1, .signals = -1, .sock = -1, .pidfd = -1, .profile = -1, .offered = -1,
+    struct sup s = { .run = r, .uid = plat_worker_uid(), .instance = -1, .lock = -1, .signals = -1, .sock = -1, .pidfd = -1, .taken = { -1, -1 }, .offered = { -1, -1 },
                      .may_ask = true, .born_ms = loop_clock() };
-    int *const fds[] = { &s.instance, &s.lock, &s.signals, &s.profile, &s.offered };
+    int *const fds[] = { &s.instance, &s.lock, &s.signals };
 
     if (!(s.status = may_start(&s))) {
         catch_signals(&s);
@@ -623,6 +656,8 @@ int plat_supervise(const struct plat_run *r)
     forget_request(&s);
     for (size_t i = 0; i < sizeof(fds) / sizeof(fds[0]); i++)
         close_fd(fds[i]);
+    files_close(&s.taken);
+    files_close(&s.offered);
     return s.status;
 }
 

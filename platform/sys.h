@@ -16,8 +16,10 @@
 
 /* ---- before.c: what must hold before anything is changed ---- */
 
-/* The profile as a sealed memory file; "-" is standard input. The descriptor, or -errno, with the reason printed. */
-int before_profile(const char *name);
+/* A file as a sealed memory file; "-" is standard input. The descriptor, or -errno, with the reason printed. */
+int before_file(const char *name);
+/* The same; empty when the name is NULL or there is no such file. */
+int before_optional_file(const char *name);
 /* One shunt per network namespace: a descriptor that holds the place, or -1 with the reason printed (quietly: not printed). */
 int before_instance(bool quietly);
 /* Nobody else may run under the worker's id in this network namespace. Waits up to 1 s for a worker that is just dying. The other's pid, or 0. */

@@ -172,15 +172,15 @@ static void stop(struct plat_worker *w)
         w->on_stop(w);
 }
 
-static void reload(struct plat_worker *w, int profile)
+static void reload(struct plat_worker *w, int profile, int local)
 {
     struct msg kept = ipc_msg(MSG_KEPT);
 
     w->took_profile = false;
     if (w->on_reload)
-        w->on_reload(w, profile);
+        w->on_reload(w, profile, local);
     else
-        close(profile);
+        close_all((int[]){ profile, local }, 2);
     if (!w->took_profile)
         send_patiently(w->io.fd, &kept);
 }
@@ -193,8 +193,8 @@ static void on_message(struct io *io, uint32_t ready)
 
     if (r == -EAGAIN)
         return;
-    if (r == 0 && m.type == MSG_RELOAD && n == 1)
-        reload(w, fds[0]);
+    if (r == 0 && m.type == MSG_RELOAD && n == 2)
+        reload(w, fds[0], fds[1]);
     else
         close_all(fds, n);
     if (r == 0 && m.type == MSG_OWNER_IS)

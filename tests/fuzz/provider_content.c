@@ -59,14 +59,15 @@ static void follow(struct policy *p)
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
+    struct cfg_input in = { .name = "fuzz", .bytes = profile, .len = sizeof(profile) - 1 };
     struct out_env env = { .state_dir = dir };
     struct policy *p;
     struct diag d;
 
     if (ftruncate(file, 0) < 0 || pwrite(file, data, size, 0) != (ssize_t)size)
         return 0;
-    diag_init(&d, "fuzz", profile, sizeof(profile) - 1, false);
-    if ((p = policy_load(profile, sizeof(profile) - 1, &env, &d)))
+    diag_init(&d, "fuzz", NULL, 0, false);
+    if ((p = policy_load(&in, NULL, &env, &d)))
         follow(p);
     policy_put(p);
     diag_print(&d, nowhere, false);

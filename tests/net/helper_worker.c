@@ -283,12 +283,13 @@ static void on_stop(struct plat_worker *w)
         loop_stop(h->loop);
 }
 
-static void on_reload(struct plat_worker *w, int fd)
+static void on_reload(struct plat_worker *w, int fd, int local)
 {
     struct helper *h = w->owner;
     struct plat_tun_got got;
     char why[256];
 
+    close(local);
     read_profile(h, fd);
     if (h->refuse)
         fprintf(stderr, "helper: refused\n");

@@ -11,7 +11,8 @@
 /* A message of the local file says so; the others are the profile's. */
 static json_t *item(const struct diag *d, const struct diag_item *it)
 {
-    json_t *j = json_pack("{s:i, s:i, s:s, s:s, s:s}", "line", (int)it->line, "column", (int)it->column, "path", it->path, "code", it->code, "message", it->message);
+    json_t *j = json_pack("{s:i, s:i, s:s, s:s, s:s}", "line", (int)it->line, "column", (int)it->column, "path", it->path, "code", it->code,
+                          "message", it->message);
 
     if (it->source)
         json_object_set_new(j, "file", json_string(d->source[it->source].name));
@@ -30,9 +31,9 @@ static json_t *items(const struct diag *d, enum diag_level level)
 
 static void print_json(const char *name, struct diag *d, const struct profile *p)
 {
-    json_t *j = json_pack("{s:b, s:s, s:o, s:o, s:{s:i, s:i, s:i, s:i, s:i}}", "ok", d->n_errors == 0, "profile", name, "errors", items(d, DIAG_ERROR),
-                          "warnings", items(d, DIAG_WARNING), "counts", "proxies", p ? (int)p->n_proxies : 0, "proxy-groups",
-                          p ? (int)p->n_groups : 0, "proxy-providers", p ? (int)p->n_proxy_providers : 0, "rule-providers",
+    json_t *j = json_pack("{s:b, s:s, s:o, s:o, s:{s:i, s:i, s:i, s:i, s:i}}", "ok", d->n_errors == 0, "profile", name, "errors",
+                          items(d, DIAG_ERROR), "warnings", items(d, DIAG_WARNING), "counts", "proxies", p ? (int)p->n_proxies : 0,
+                          "proxy-groups", p ? (int)p->n_groups : 0, "proxy-providers", p ? (int)p->n_proxy_providers : 0, "rule-providers",
                           p ? (int)p->n_rule_providers : 0, "rules", p ? (int)p->n_rules : 0);
 
     json_dumpf(j, stdout, JSON_COMPACT);
@@ -52,7 +53,8 @@ static void print_human(const char *name, struct diag *d, const struct profile *
 
     diag_print(d, stderr, coloured(2));
     if (d->n_errors)
-        printf("%s: cannot be used: %s, %s\n", name, number(d->n_errors, "error", "errors", a), number(d->n_warnings, "warning", "warnings", b));
+        printf("%s: cannot be used: %s, %s\n", name, number(d->n_errors, "error", "errors", a),
+               number(d->n_warnings, "warning", "warnings", b));
     else
         printf("%s: good: %s, %s, %s; %s\n", name, number(p->n_proxies, "proxy", "proxies", a), number(p->n_groups, "group", "groups", b),
                number(p->n_rules, "rule", "rules", c), number(d->n_warnings, "warning", "warnings", e));

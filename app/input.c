@@ -1,7 +1,8 @@
 /*
  * input.c - the files that make a profile: the one named, and the user's own settings over it
  *
- * The local file's usual place may be empty, and a user who may not read it can still judge a profile: that is said. One that was asked for must be there.
+ * The local file's usual place may be empty, and a user who may not read it can still judge a profile: that is said. One that was asked for
+ * must be there.
  */
 #include <errno.h>
 #include <stdio.h>

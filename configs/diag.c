@@ -5,8 +5,9 @@
  *       fake-ip-range: 198.18.0.1
  *                      ^
  *
- * A text of the profile may hold anything: control bytes are escaped when a message is made, and so are those of the source line; the values of keys that look secret
- * become stars. Columns count characters; the caret stands under the right one although emoji and CJK are two columns wide on a terminal.
+ * A text of the profile may hold anything: control bytes are escaped when a message is made, and so are those of the source line; the
+ * values of keys that look secret become stars. Columns count characters; the caret stands under the right one although emoji and CJK are
+ * two columns wide on a terminal.
  *
  * Printing walks every source once: messages are sorted, and the place of the last one is kept (struct cursor).
  */
@@ -84,9 +85,12 @@ static char *make_message(const char *fmt, va_list ap)
     return strdup(log_safe(raw, len, safe, sizeof(safe)));
 }
 
-static void add(struct diag *d, enum diag_level level, uint32_t line, uint32_t col, const char *path, const char *code, const char *fmt, va_list ap)
+static void add(struct diag *d, enum diag_level level, uint32_t line, uint32_t col, const char *path, const char *code, const char *fmt,
+                va_list ap)
 {
-    struct diag_item it = { .level = level, .line = line, .column = cfg_column(col), .source = cfg_source(col), .code = code, .nth = (uint32_t)d->n };
+    struct diag_item it = {
+        .level = level, .line = line, .column = cfg_column(col), .source = cfg_source(col), .code = code, .nth = (uint32_t)d->n
+    };
     char safe[256];
 
     if (level == DIAG_ERROR)
@@ -225,8 +229,8 @@ static int width_of(const char *s)
 /* Replaces the values of secret-looking keys: the line is shown on terminals and in logs. As many bytes as before. */
 static void mask_secrets(char *s)
 {
-    static const char *const keys[] = { "password", "secret", "uuid", "private-key", "pre-shared-key", "psk", "token", "auth", "auth-str", "passphrase",
-                                        "authentication", "ech-key", "short-id" };
+    static const char *const keys[] = { "password", "secret",   "uuid",       "private-key",    "pre-shared-key", "psk",     "token",
+                                        "auth",     "auth-str", "passphrase", "authentication", "ech-key",        "short-id" };
 
     for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++) {
         for (char *at = s; (at = strcasestr(at, keys[k]));) {
@@ -243,7 +247,8 @@ static void mask_secrets(char *s)
     }
 }
 
-/* Where the window of what is shown begins: the line's beginning, or behind a separator, so that no tail of a secret is shown without its key. */
+/* Where the window of what is shown begins: the line's beginning, or behind a separator, so that no tail of a secret is shown without its
+ * key. */
 static const char *window_start(const struct cursor *c)
 {
     const char *s = c->at;
@@ -287,7 +292,8 @@ void diag_print(struct diag *d, FILE *to, bool colour)
         const char *name = d->source[it->source].name, *word = it->level == DIAG_ERROR ? "error" : "warning";
         const char *on = !colour ? "" : it->level == DIAG_ERROR ? "\033[1;31m" : "\033[1;33m";
 
-        fprintf(to, "%s:%u:%u: %s%s%s: %s\n", name ? name : "profile", it->line, it->column, on, word, colour ? "\033[0m" : "", it->message);
+        fprintf(to, "%s:%u:%u: %s%s%s: %s\n", name ? name : "profile", it->line, it->column, on, word, colour ? "\033[0m" : "",
+                it->message);
         if (cursor_move(&at[it->source], it->line, it->column))
             show_line(&at[it->source], to);
     }

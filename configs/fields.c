@@ -1,9 +1,9 @@
 /*
  * fields.c - one mapping -> one struct, by a table
  *
- * Coercions (reference section 1): sections of fixed shape take yes/no/on/off as booleans; entries of lists take real booleans and integers only, a quoted
- * "true" is wrong there. Integers may be quoted and have a 0x, 0o or 0b prefix; a float is cut. Text is the raw scalar. Null, and an empty text where no text is
- * wanted, is "not set".
+ * Coercions (reference section 1): sections of fixed shape take yes/no/on/off as booleans; entries of lists take real booleans and integers
+ * only, a quoted "true" is wrong there. Integers may be quoted and have a 0x, 0o or 0b prefix; a float is cut. Text is the raw scalar.
+ * Null, and an empty text where no text is wanted, is "not set".
  */
 #include <ctype.h>
 #include <errno.h>
@@ -149,7 +149,8 @@ static void read_int(struct reading *r, const struct cfg_field *f, const struct 
         *at = v;
     } else if (f->flags & CFG_CLAMP) {
         *at = nearest = v < f->min ? f->min : f->max;
-        diag_warn(r->d, n->line, n->column, r->path, "bad-value", "%s: %s is out of range: %lld is used", f->key, shown, (long long)nearest);
+        diag_warn(r->d, n->line, n->column, r->path, "bad-value", "%s: %s is out of range: %lld is used", f->key, shown,
+                  (long long)nearest);
     } else {
         cfg_problem(r, f, n, "bad-value", "%s is out of range (%lld to %lld)", shown, (long long)f->min, (long long)f->max);
     }
@@ -320,7 +321,8 @@ static bool known(const struct cfg_field *fields, const struct cfg_node *key)
     return false;
 }
 
-void cfg_warn_misspelt(const struct cfg_node *map, const struct cfg_field *fields, const struct cfg_field *more, const char *path, struct diag *d)
+void cfg_warn_misspelt(const struct cfg_node *map, const struct cfg_field *fields, const struct cfg_field *more, const char *path,
+                       struct diag *d)
 {
     unsigned left = UNKNOWN_MAX;
 
@@ -337,7 +339,7 @@ void cfg_warn_misspelt(const struct cfg_node *map, const struct cfg_field *field
         for (const struct cfg_field *f = fields; f->key; f++)
             cfg_guess_try(&g, f->key);
         if (g.nearest && !cfg_get(map, g.nearest))
-            diag_warn(d, n->key->line, n->key->column, path, "unsupported-key", "unknown key \"%s\"%s", cfg_quote(n->key->text, n->key->len, shown),
-                      cfg_guess_text(&g));
+            diag_warn(d, n->key->line, n->key->column, path, "unsupported-key", "unknown key \"%s\"%s",
+                      cfg_quote(n->key->text, n->key->len, shown), cfg_guess_text(&g));
     }
 }

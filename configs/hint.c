@@ -1,9 +1,10 @@
 /*
  * hint.c - "did you mean": the nearest of many words, and text of a profile made fit for a message
  *
- * Distance: insertions, deletions, changes and swaps of neighbours that turn one word into the other (optimal string alignment), over characters, letter case aside.
- * Near is a third of the word's length, at least one, at most three. A profile of a stranger may hold 10,000 wrong names beside 10,000 right ones: only the first
- * searches of a diag look at candidates, and most candidates are dropped by their length.
+ * Distance: insertions, deletions, changes and swaps of neighbours that turn one word into the other (optimal string alignment), over
+ * characters, letter case aside. Near is a third of the word's length, at least one, at most three. A profile of a stranger may hold 10,000
+ * wrong names beside 10,000 right ones: only the first searches of a diag look at candidates, and most candidates are dropped by their
+ * length.
  */
 #include <string.h>
 

@@ -1,8 +1,8 @@
 /*
  * lists.c - what a profile lists: hosts, proxies, groups, rules, providers, listeners, tunnels
  *
- * One bad entry costs itself and a warning, never the rest. Proxies, groups and rules are only picked up (who owns their types reads them); names are made
- * unique here. An entry of the local file takes the place of the profile's entry of the same name.
+ * One bad entry costs itself and a warning, never the rest. Proxies, groups and rules are only picked up (who owns their types reads them);
+ * names are made unique here. An entry of the local file takes the place of the profile's entry of the same name.
  *
  *   rules in use = the local file's prepend-rules, the profile's rules but for a closing MATCH, append-rules, that MATCH
  */
@@ -21,7 +21,8 @@ static const struct cfg_node *section(const struct cfg_node *n, enum cfg_kind ki
     if (!n || n->kind == CFG_NULL || n->kind == kind)
         return n && n->n ? n : NULL;
     if (n->n || (n->kind == CFG_SCALAR && n->len))
-        diag_err(d, n->line, n->column, n->key->text, "bad-value", "%s must be a %s", n->key->text, kind == CFG_MAP ? "mapping (key: value)" : "list (- entry)");
+        diag_err(d, n->line, n->column, n->key->text, "bad-value", "%s must be a %s", n->key->text,
+                 kind == CFG_MAP ? "mapping (key: value)" : "list (- entry)");
     return NULL;
 }
 
@@ -72,7 +73,8 @@ static struct name *add_name(struct cfg_doc *doc, struct map *names, const char 
 }
 
 /* Takes the entry in at the end, or in place of the one of that name when this one is the local file's. */
-static void take_entry(struct raw *r, struct map *names, const struct cfg_entry *e, const char *path, struct cfg_entry *list, uint32_t *n, struct diag *d)
+static void take_entry(struct raw *r, struct map *names, const struct cfg_entry *e, const char *path, struct cfg_entry *list, uint32_t *n,
+                       struct diag *d)
 {
     uint64_t hash = hash_bytes(e->name, strlen(e->name));
     struct name *twin = find_name(names, e->name, hash);
@@ -97,7 +99,8 @@ static void take_entry(struct raw *r, struct map *names, const struct cfg_entry 
     *n += place == &list[*n];
 }
 
-static void read_entries(struct raw *r, const struct cfg_node *list, const char *what, struct map *names, struct cfg_entry **out, uint32_t *n_out, struct diag *d)
+static void read_entries(struct raw *r, const struct cfg_node *list, const char *what, struct map *names, struct cfg_entry **out,
+                         uint32_t *n_out, struct diag *d)
 {
     uint32_t index[CFG_SOURCES] = { 0 };
     bool proxy = !strcmp(what, "proxies");
@@ -114,7 +117,8 @@ static void read_entries(struct raw *r, const struct cfg_node *list, const char 
         else if (!e.name)
             diag_warn(d, n->line, n->column, path, "missing-key", "this entry of %s has no name; it is skipped", what);
         else if (!e.type)
-            diag_warn(d, n->line, n->column, path, "missing-key", "\"%s\" has no type; it is skipped", cfg_quote(e.name, strlen(e.name), shown));
+            diag_warn(d, n->line, n->column, path, "missing-key", "\"%s\" has no type; it is skipped",
+                      cfg_quote(e.name, strlen(e.name), shown));
         else if (reserved(e.name, proxy))
             diag_warn(d, n->line, n->column, path, "duplicate-name", "\"%s\" is built in; this entry is skipped", e.name);
         else
@@ -177,7 +181,8 @@ static void add_rule(struct rule_sink *s, const struct cfg_node *n, uint32_t nth
     if (n->kind == CFG_SCALAR)
         s->v[s->n++] = rule;
     else
-        diag_warn(s->d, n->line, n->column, cfg_rule_path(&rule, path), "bad-rule", "a rule is one line of text (TYPE,PAYLOAD,TARGET); this entry is skipped");
+        diag_warn(s->d, n->line, n->column, cfg_rule_path(&rule, path), "bad-rule",
+                  "a rule is one line of text (TYPE,PAYLOAD,TARGET); this entry is skipped");
 }
 
 /* All but for `last`, which comes later. */
@@ -261,8 +266,10 @@ static void read_host(struct raw *r, const struct cfg_node *n, struct diag *d)
         } else if (v->kind == CFG_SCALAR && max == 1 && strchr(v->text, '.')) {
             e.alias = v->text;
         } else {
-            diag_warn(d, v->line, v->column, "hosts", "bad-value", "\"%s\" is neither an address nor a name with a dot; the entry \"%s\" is skipped",
-                      v->kind == CFG_SCALAR ? cfg_quote(v->text, v->len, shown) : "a mapping or list", cfg_quote(n->key->text, n->key->len, pattern));
+            diag_warn(d, v->line, v->column, "hosts", "bad-value",
+                      "\"%s\" is neither an address nor a name with a dot; the entry \"%s\" is skipped",
+                      v->kind == CFG_SCALAR ? cfg_quote(v->text, v->len, shown) : "a mapping or list",
+                      cfg_quote(n->key->text, n->key->len, pattern));
             return;
         }
     }
@@ -341,8 +348,10 @@ static const struct cfg_field rule_provider_fields[] = {
 /* What override lays over every entry: its keys but for those about names. */
 static const struct cfg_node *override_set(struct raw *r, const struct cfg_node *map)
 {
-    static const char *const keys[] = { "tfo", "mptcp", "udp", "udp-over-tcp", "up", "down", "dialer-proxy", "skip-cert-verify", "interface-name", "routing-mark",
-                                        "ip-version" };
+    static const char *const keys[] = {
+        "tfo",          "mptcp",     "udp", "udp-over-tcp", "up", "down", "dialer-proxy", "skip-cert-verify", "interface-name",
+        "routing-mark", "ip-version"
+    };
     struct cfg_node *set = cfg_alloc(r->p.doc, sizeof(*set)), **end = set ? &set->child : NULL;
 
     for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && set; i++) {
@@ -378,7 +387,8 @@ static void read_renames(struct raw *r, struct raw_provider *x, const char *path
         if (pattern && target && target->kind != CFG_SEQ && target->kind != CFG_MAP)
             o->renames[o->n_renames++] = (struct cfg_rename){ pattern, target->kind == CFG_SCALAR ? target->text : "", n->line, n->column };
         else
-            diag_warn(d, n->line, n->column, path, "missing-key", "override: an entry of proxy-name needs pattern and target; it is skipped");
+            diag_warn(d, n->line, n->column, path, "missing-key",
+                      "override: an entry of proxy-name needs pattern and target; it is skipped");
     }
 }
 
@@ -439,12 +449,13 @@ static int provider_from(const struct cfg_node *n, const char *type, const char 
     int from;
 
     if (!type) {
-        diag_warn(d, n->key->line, n->key->column, path, "missing-key", "the provider \"%s\" needs a type (http, file or inline); it is skipped",
-                  cfg_quote(n->key->text, n->key->len, shown));
+        diag_warn(d, n->key->line, n->key->column, path, "missing-key",
+                  "the provider \"%s\" needs a type (http, file or inline); it is skipped", cfg_quote(n->key->text, n->key->len, shown));
         return -1;
     }
     if ((from = find_word(from_names, type)) < 0)
-        diag_warn(d, n->key->line, n->key->column, path, "unknown-type", "the type \"%s\" is unknown; it can be http, file or inline%s; the provider is skipped",
+        diag_warn(d, n->key->line, n->key->column, path, "unknown-type",
+                  "the type \"%s\" is unknown; it can be http, file or inline%s; the provider is skipped",
                   cfg_quote(type, strlen(type), shown), cfg_did_you_mean(&g, d, type, from_names));
     return from;
 }
@@ -483,16 +494,19 @@ static bool read_provider(struct raw *r, const struct cfg_node *n, bool proxies,
     if (problems)
         return false;
     if (!proxies && x->behavior < 0) {
-        diag_warn(d, n->key->line, n->key->column, path, "missing-key", "a rule provider needs a behavior (domain, ipcidr or classical); it is skipped");
+        diag_warn(d, n->key->line, n->key->column, path, "missing-key",
+                  "a rule provider needs a behavior (domain, ipcidr or classical); it is skipped");
         return false;
     }
     if ((missing = lacking(x)))
-        diag_warn(d, n->key->line, n->key->column, path, "missing-key", "a provider of type %s needs a %s; it stays empty", x->p.type, missing);
+        diag_warn(d, n->key->line, n->key->column, path, "missing-key", "a provider of type %s needs a %s; it stays empty", x->p.type,
+                  missing);
     x->p.behavior = x->behavior < 0 ? 0 : (enum cfg_behavior)x->behavior;
     return true;
 }
 
-static void read_providers(struct raw *r, const struct cfg_node *section_node, bool proxies, struct cfg_provider **out, uint32_t *n_out, struct diag *d)
+static void read_providers(struct raw *r, const struct cfg_node *section_node, bool proxies, struct cfg_provider **out, uint32_t *n_out,
+                           struct diag *d)
 {
     const struct cfg_node *map = section(section_node, CFG_MAP, d);
     uint32_t index[CFG_SOURCES] = { 0 };
@@ -500,8 +514,13 @@ static void read_providers(struct raw *r, const struct cfg_node *section_node, b
     *out = map ? cfg_alloc(r->p.doc, map->n * sizeof(**out)) : NULL;
     for (const struct cfg_node *n = cfg_first(map); n && *out; n = n->next) {
         uint32_t column = n->key->column;
-        struct raw_provider x = { .p = { .name = n->key->text, .type = cfg_text(n, "type", CFG_KEYS_NOCASE), .index = index[cfg_source(column)]++, .node = n,
-                                         .line = n->key->line, .column = column, .own = cfg_is_own(&r->p, column) } };
+        struct raw_provider x = { .p = { .name = n->key->text,
+                                         .type = cfg_text(n, "type", CFG_KEYS_NOCASE),
+                                         .index = index[cfg_source(column)]++,
+                                         .node = n,
+                                         .line = n->key->line,
+                                         .column = column,
+                                         .own = cfg_is_own(&r->p, column) } };
         char path[CFG_PATH_MAX];
 
         snprintf(path, sizeof(path), "%s.%.64s", proxies ? "proxy-providers" : "rule-providers", x.p.name);
@@ -540,8 +559,9 @@ static const struct cfg_field listener_fields[] = {
 
 static bool listener_type(const char *type)
 {
-    static const char *const all[] = { "socks", "http", "mixed", "redir", "tproxy", "tunnel", "tun", "shadowsocks", "vmess", "vless", "trojan", "hysteria2", "tuic",
-                                       "hysteria2-realm", "anytls", "snell", "mieru", "sudoku", "trusttunnel", NULL };
+    static const char *const all[] = { "socks",       "http",  "mixed", "redir",  "tproxy",      "tunnel", "tun",
+                                       "shadowsocks", "vmess", "vless", "trojan", "hysteria2",   "tuic",   "hysteria2-realm",
+                                       "anytls",      "snell", "mieru", "sudoku", "trusttunnel", NULL };
 
     return find_word(all, type) >= 0;
 }
@@ -560,7 +580,8 @@ static void read_users(struct raw *r, const struct cfg_node *list, struct cfg_us
     }
 }
 
-static bool read_listener(struct raw *r, const struct cfg_node *n, const char *path, struct map *names, struct cfg_listener *out, struct diag *d)
+static bool read_listener(struct raw *r, const struct cfg_node *n, const char *path, struct map *names, struct cfg_listener *out,
+                          struct diag *d)
 {
     struct raw_listener x = { .l = *out };
     const char *name = x.l.name, *type = x.l.type;
@@ -609,8 +630,12 @@ static void read_listeners(struct raw *r, struct diag *d)
         struct cfg_listener *l = &p->listeners[p->n_listeners];
         char path[CFG_PATH_MAX];
 
-        *l = (struct cfg_listener){ .name = cfg_text(n, "name", CFG_KEYS_NOCASE), .type = cfg_text(n, "type", CFG_KEYS_NOCASE), .index = index, .node = n,
-                                    .line = n->line, .column = n->column };
+        *l = (struct cfg_listener){ .name = cfg_text(n, "name", CFG_KEYS_NOCASE),
+                                    .type = cfg_text(n, "type", CFG_KEYS_NOCASE),
+                                    .index = index,
+                                    .node = n,
+                                    .line = n->line,
+                                    .column = n->column };
         snprintf(path, sizeof(path), "listeners[%u]", index);
         p->n_listeners += read_listener(r, n, path, &names, l, d);
     }
@@ -696,9 +721,11 @@ static void read_tunnels(struct raw *r, struct diag *d)
         snprintf(path, sizeof(path), "tunnels[%u]", index);
         good = n->kind == CFG_SCALAR ? tunnel_of_text(r, n->text, &t) : n->kind == CFG_MAP && tunnel_of_map(r, n, path, &t, d);
         if (!good || !(t.tcp || t.udp) || !is_hostport(t.address) || !is_hostport(t.target))
-            diag_warn(d, n->line, n->column, path, "bad-value", "tcp/udp,LOCAL:PORT,TARGET:PORT[,POLICY] is expected; the tunnel is skipped");
+            diag_warn(d, n->line, n->column, path, "bad-value",
+                      "tcp/udp,LOCAL:PORT,TARGET:PORT[,POLICY] is expected; the tunnel is skipped");
         else if (!cfg_is_own(p, n->column) && !cfg_is_loopback(t.address))
-            diag_warn(d, n->line, n->column, path, "locked-key", "a fetched profile may listen on loopback only, not on %s; the tunnel is skipped", t.address);
+            diag_warn(d, n->line, n->column, path, "locked-key",
+                      "a fetched profile may listen on loopback only, not on %s; the tunnel is skipped", t.address);
         else
             p->tunnels[p->n_tunnels++] = t;
     }

@@ -5,9 +5,9 @@
  *                                                    ├─►  one tree  ──►  the tables
  *   local file (the user's)    ───────────────────►  ┘
  *
- * The local file has the keys of a profile. A mapping is laid over the profile's, key by key, at any depth; proxies and groups are put behind the profile's; anything else
- * takes the place of what the profile says. `key: null` takes the profile's key away; a key with nothing behind it says nothing. prepend-rules and append-rules are
- * dealt with where rules are read (lists.c).
+ * The local file has the keys of a profile. A mapping is laid over the profile's, key by key, at any depth; proxies and groups are put
+ * behind the profile's; anything else takes the place of what the profile says. `key: null` takes the profile's key away; a key with
+ * nothing behind it says nothing. prepend-rules and append-rules are dealt with where rules are read (lists.c).
  *
  * The trees that go in are not changed: new mappings share what they keep.
  */
@@ -106,7 +106,8 @@ static bool is_locked(const char *section, const struct cfg_node *n)
     if (section && !strcmp(section, "dns") && !strcmp(n->key->text, "listen"))
         return n->kind != CFG_NULL && !(n->kind == CFG_SCALAR && (!n->len || cfg_is_loopback(n->text)));
     for (size_t i = 0; i < sizeof(locked) / sizeof(locked[0]); i++)
-        if ((section ? locked[i].section && !strcmp(section, locked[i].section) : !locked[i].section) && key_fits(locked[i].key, n->key->text))
+        if ((section ? locked[i].section && !strcmp(section, locked[i].section) : !locked[i].section) &&
+            key_fits(locked[i].key, n->key->text))
             return !is_quiet(n, locked[i].quiet);
     return false;
 }
@@ -116,7 +117,8 @@ static void say_locked(const char *section, const struct cfg_node *n, struct dia
     char path[CFG_PATH_MAX];
 
     snprintf(path, sizeof(path), "%s%s%.64s", section ? section : "", section ? "." : "", n->key->text);
-    diag_warn(d, n->key->line, n->key->column, path, "locked-key", "%s may not be set by a fetched profile and is ignored; if you want it, write it into %s", path,
+    diag_warn(d, n->key->line, n->key->column, path, "locked-key",
+              "%s may not be set by a fetched profile and is ignored; if you want it, write it into %s", path,
               d->source[1].name ? d->source[1].name : "the local file");
 }
 
@@ -162,7 +164,8 @@ static const struct cfg_node *both(struct cfg_doc *doc, const struct cfg_node *b
 {
     if (base->kind == CFG_MAP && over->kind == CFG_MAP)
         return lay_over(doc, base, over, false);
-    if (top && base->kind == CFG_SEQ && over->kind == CFG_SEQ && (!strcmp(over->key->text, "proxies") || !strcmp(over->key->text, "proxy-groups")))
+    if (top && base->kind == CFG_SEQ && over->kind == CFG_SEQ &&
+        (!strcmp(over->key->text, "proxies") || !strcmp(over->key->text, "proxy-groups")))
         return join_lists(doc, base, over);
     return over;
 }

@@ -5,7 +5,8 @@
  *                                                                        ├──► one tree ──► sections ──► lists ──► struct profile
  *   local   ─────────────────► tree ─────────────────────────────────────┘
  *
- * Everything is judged in one go, so that every problem is told at once; whether the result may be used is decided at the end, by d's errors.
+ * Everything is judged in one go, so that every problem is told at once; whether the result may be used is decided at the end, by d's
+ * errors.
  */
 #include <stdlib.h>
 #include <string.h>

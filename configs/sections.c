@@ -1,9 +1,10 @@
 /*
  * sections.c - the sections of fixed shape: every key, its type, default and range, and what this build makes of it
  *
- * `top` is the whole profile: scalars, sections (tables of their own), and lists, which are only picked up here (lists.c reads them). A value that cannot be is
- * an error; where other programs accept anything (a port out of range, a number too large) it is a warning and the nearest sensible thing is done. `lacks` holds the
- * words for keys that this build does not carry out: one warning each, only when the key says something. Whoever carries one out deletes its words.
+ * `top` is the whole profile: scalars, sections (tables of their own), and lists, which are only picked up here (lists.c reads them). A
+ * value that cannot be is an error; where other programs accept anything (a port out of range, a number too large) it is a warning and the
+ * nearest sensible thing is done. `lacks` holds the words for keys that this build does not carry out: one warning each, only when the key
+ * says something. Whoever carries one out deletes its words.
  *
  * Behind the tables: what follows from several keys together (finish_*).
  */
@@ -24,7 +25,7 @@ static const char *const filter_modes[] = { "blacklist", "whitelist", "rule", NU
 #define R(member) offsetof(struct raw, member)
 #define OTHER     CFG_SUB, R(other)
 
-#define NO_PORT "no local port is opened; the device carries all traffic"
+#define NO_PORT   "no local port is opened; the device carries all traffic"
 #define NO_EFFECT "it has no effect"
 
 static const struct cfg_field profile_fields[] = {
@@ -372,7 +373,8 @@ static void read_policy(struct raw *r, const struct cfg_node *map, const char *p
         if (x->names.n && x->servers.n)
             out->n++;
         else
-            diag_warn(d, n->key->line, n->key->column, path, "bad-value", "%s: the name of a server, or a list of them, is expected; it is skipped", n->key->text);
+            diag_warn(d, n->key->line, n->key->column, path, "bad-value",
+                      "%s: the name of a server, or a list of them, is expected; it is skipped", n->key->text);
     }
 }
 
@@ -413,7 +415,8 @@ static void finish_dns(struct raw *r, const struct cfg_node *dns, struct diag *d
     }
     if (c->proxy_server_policy.n && !c->proxy_server_nameserver.n) {
         n = r->proxy_server_policy;
-        diag_warn(d, n->key->line, n->key->column, "dns", "missing-key", "proxy-server-nameserver-policy needs proxy-server-nameserver: it is ignored");
+        diag_warn(d, n->key->line, n->key->column, "dns", "missing-key",
+                  "proxy-server-nameserver-policy needs proxy-server-nameserver: it is ignored");
         c->proxy_server_policy.n = 0;
     }
 }
@@ -440,7 +443,8 @@ static void finish_tun(struct raw *r, const struct cfg_node *tun, struct diag *d
         p->tun.device = NULL;
     if (p->tun.device && !is_device_name(p->tun.device)) {
         n = cfg_get(tun, "device");
-        diag_warn(d, n->line, n->column, "tun", "bad-value", "device: a name has at most 15 characters, no blank, colon or slash: another one is chosen");
+        diag_warn(d, n->line, n->column, "tun", "bad-value",
+                  "device: a name has at most 15 characters, no blank, colon or slash: another one is chosen");
         p->tun.device = NULL;
     }
     if (!p->tun.table_index)

@@ -1,8 +1,9 @@
 /*
  * values.c - the types of fields that are lists: texts, prefixes, addresses, ranges, matchers, headers
  *
- * One value alone is a list of one, except that for headers a mapping is needed. In a list, null is no entry; what cannot be an entry is skipped with a warning, and the rest of the
- * list counts (a range that is none is the field's problem: a port list with a hole is another list).
+ * One value alone is a list of one, except that for headers a mapping is needed. In a list, null is no entry; what cannot be an entry is
+ * skipped with a warning, and the rest of the list counts (a range that is none is the field's problem: a port list with a hole is another
+ * list).
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -66,7 +67,8 @@ static void skip(struct reading *r, const struct cfg_field *f, const struct cfg_
 {
     char shown[CFG_QUOTE_MAX];
 
-    diag_warn(r->d, at->line, at->column, r->path, "bad-value", "%s: \"%s\" is no %s; it is skipped", f->key, cfg_quote(at->text, at->len, shown), what);
+    diag_warn(r->d, at->line, at->column, r->path, "bad-value", "%s: \"%s\" is no %s; it is skipped", f->key,
+              cfg_quote(at->text, at->len, shown), what);
 }
 
 static void read_cidrs(struct reading *r, const struct cfg_field *f, const struct cfg_node *n, struct cfg_cidrs *out)
@@ -186,7 +188,8 @@ static void read_ranges(struct reading *r, const struct cfg_field *f, const stru
         if (e == -ERANGE)
             cfg_problem(r, f, s.at[i], "bad-value", "\"%s\" goes beyond %lld", shown, (long long)f->max);
         else if (e < 0)
-            cfg_problem(r, f, s.at[i], "bad-value", "\"%s\" is neither a number nor a range (%s)", shown, f->type == CFG_UIDS ? "1000:2000" : "1000-2000");
+            cfg_problem(r, f, s.at[i], "bad-value", "\"%s\" is neither a number nor a range (%s)", shown,
+                        f->type == CFG_UIDS ? "1000:2000" : "1000-2000");
         if (e < 0)
             return;
     }
@@ -259,7 +262,8 @@ static void take_apart(struct cfg_doc *doc, const struct cfg_node *at, const cha
     }
 }
 
-void cfg_matchers_of_text(struct cfg_doc *doc, const struct cfg_node *at, const char *text, size_t len, bool commas, struct cfg_matchers *out)
+void cfg_matchers_of_text(struct cfg_doc *doc, const struct cfg_node *at, const char *text, size_t len, bool commas,
+                          struct cfg_matchers *out)
 {
     *out = (struct cfg_matchers){ 0 };
     if ((out->v = cfg_alloc(doc, count_parts(text, len) * sizeof(*out->v))))

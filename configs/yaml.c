@@ -1,14 +1,15 @@
 /*
  * yaml.c - YAML bytes -> a tree of nodes that remember where they stood
  *
- * libyaml's event interface (its document loader leaks when memory runs out, and it is quadratic in nesting: our own depth counter stops first). The tree is
- * built on an explicit stack.
+ * libyaml's event interface (its document loader leaks when memory runs out, and it is quadratic in nesting: our own depth counter stops
+ * first). The tree is built on an explicit stack.
  *
- *   a: &x { k: v }        map ──► a ──► k            an alias is a node of its own that shares the children of its anchor: it costs one node however big the
- *   b: *x                     └─► b ──┘              anchor is. Every node counts what it stands for, so an alias bomb ends as a message before anybody walks it
+ *   a: &x { k: v }        map ──► a ──► k            an alias is a node of its own that shares the children of its anchor: it costs one
+ * node however big the b: *x                     └─► b ──┘              anchor is. Every node counts what it stands for, so an alias bomb
+ * ends as a message before anybody walks it
  *
- * Merge keys (`<<`) are resolved when their mapping ends: own keys win, earlier sources win over later ones. Of a key that is there twice the first counts, and it
- * is an error. What libyaml says of broken YAML is put into words for people (table `words`).
+ * Merge keys (`<<`) are resolved when their mapping ends: own keys win, earlier sources win over later ones. Of a key that is there twice
+ * the first counts, and it is an error. What libyaml says of broken YAML is put into words for people (table `words`).
  *
  * All nodes and texts live in the arena of the document; the working memory of the builder goes with cfg_parse_into().
  */
@@ -156,22 +157,27 @@ static const struct {
     const char *words;
 } words[] = {
     { "could not find expected ':'", NULL, AT_START,
-      "neither \"key: value\" nor \"- entry\": a key needs a colon with a blank behind it, a text that goes on needs deeper indentation or quotes" },
+      "neither \"key: value\" nor \"- entry\": a key needs a colon with a blank behind it, a text that goes on needs deeper indentation or "
+      "quotes" },
     { "mapping values are not allowed in this context", NULL, 0,
       "a \": \" cannot stand here: put the text in quotes, or align this line with its neighbours" },
     { "did not find expected key", NULL, TELL_START,
-      "this belongs to no mapping: keys of one mapping stand in one column, and nothing may follow a closing quote; the mapping before it begins" },
-    { "did not find expected '-' indicator", NULL, TELL_START, "this does not fit into the list above: its dashes must stand in one column; it begins" },
+      "this belongs to no mapping: keys of one mapping stand in one column, and nothing may follow a closing quote; the mapping before it "
+      "begins" },
+    { "did not find expected '-' indicator", NULL, TELL_START,
+      "this does not fit into the list above: its dashes must stand in one column; it begins" },
     { "did not find expected ',' or ']'", NULL, TELL_START, "a comma or ] is missing before this; the [ stands" },
     { "did not find expected ',' or '}'", NULL, TELL_START, "a comma or } is missing before this; the { stands" },
     { "did not find expected node content", NULL, 0, "a value is missing here" },
     { "did not find expected alphabetic or numeric character", "while scanning an alias", AT_START,
       "text that begins with * needs quotes (else it refers to an anchor)" },
-    { "did not find expected alphabetic or numeric character", NULL, AT_START, "text that begins with & needs quotes (else it names an anchor)" },
+    { "did not find expected alphabetic or numeric character", NULL, AT_START,
+      "text that begins with & needs quotes (else it names an anchor)" },
     { "found unexpected end of stream", NULL, AT_START, "the quote that opens here is never closed" },
     { "found unexpected document indicator", NULL, AT_START, "the quote that opens here is not closed before the document ends" },
     { "found unknown escape character", NULL, 0, "a backslash between double quotes begins an escape: double it, or use single quotes" },
-    { "did not find expected hexdecimal number", NULL, 0, "a backslash between double quotes begins an escape: double it, or use single quotes" },
+    { "did not find expected hexdecimal number", NULL, 0,
+      "a backslash between double quotes begins an escape: double it, or use single quotes" },
     { "found invalid Unicode character escape code", NULL, 0, "this escape names no character" },
     { "found a tab character that violates indentation", NULL, 0, "a tab cannot indent: use blanks" },
     { "found a tab character where an indentation space is expected", NULL, 0, "a tab cannot indent: use blanks" },
@@ -183,7 +189,8 @@ static const struct {
     { "found unexpected ':'", NULL, 0, "a text with \":\" between brackets needs quotes" },
     { "did not find expected <document start>", NULL, 0, "the document has ended above: nothing can follow here" },
     { "found undefined tag handle", NULL, 0, "text that begins with ! needs quotes (else it is a tag)" },
-    { "did not find expected whitespace or line break", "while scanning a tag", AT_START, "text that begins with ! needs quotes (else it is a tag)" },
+    { "did not find expected whitespace or line break", "while scanning a tag", AT_START,
+      "text that begins with ! needs quotes (else it is a tag)" },
     { "did not find expected tag URI", NULL, AT_START, "text that begins with ! needs quotes (else it is a tag)" },
     { "did not find the expected '>'", NULL, AT_START, "the tag that begins with !< is not closed" },
     { "could not find expected directive name", NULL, AT_START, "a line that begins with % needs quotes" },
@@ -446,7 +453,8 @@ static void duplicate(struct builder *b, const struct cfg_node *v, const struct 
     if (++b->duplicates > DUPLICATES_MAX)
         fail(b, v->key->line, cfg_column(v->key->column), "the key \"%s\" is here twice, too; the rest was not read", name);
     else
-        diag_err(b->d, v->key->line, v->key->column, "", "yaml", "the key \"%s\" is here twice (first in line %u): remove one", name, first->key->line);
+        diag_err(b->d, v->key->line, v->key->column, "", "yaml", "the key \"%s\" is here twice (first in line %u): remove one", name,
+                 first->key->line);
 }
 
 /* A mapping is complete: its own keys first, then what the merge keys bring. */
@@ -529,7 +537,8 @@ static bool is_null(const char *s, size_t len)
     return len == 0 || (len == 1 && *s == '~') || (len == 4 && (!memcmp(s, "null", 4) || !memcmp(s, "Null", 4) || !memcmp(s, "NULL", 4)));
 }
 
-/* Is it text whatever it looks like? By style, unless a tag says otherwise: `!!str 1`, `!<str> 1` and `! 1` are text, `!!int "1"` is not. */
+/* Is it text whatever it looks like? By style, unless a tag says otherwise: `!!str 1`, `!<str> 1` and `! 1` are text, `!!int "1"` is not.
+ */
 static bool is_text(const char *tag, bool plain)
 {
     static const char *const typed[] = { YAML_INT_TAG, YAML_FLOAT_TAG, YAML_BOOL_TAG, YAML_NULL_TAG };

@@ -170,9 +170,9 @@ static const struct {
     { "did not find expected ',' or '}'", NULL, TELL_START, "a comma or } is missing before this; the { stands" },
     { "did not find expected node content", NULL, 0, "a value is missing here" },
     { "did not find expected alphabetic or numeric character", "while scanning an alias", AT_START,
-      "text that begins with * needs quotes (else it refers to an anchor)" },
+      "text that begins with * needs quotes (else it refers to an anchor, whose name has no letters but A-Z, a-z)" },
     { "did not find expected alphabetic or numeric character", NULL, AT_START,
-      "text that begins with & needs quotes (else it names an anchor)" },
+      "text that begins with & needs quotes (else it is an anchor, whose name has no letters but A-Z, a-z)" },
     { "found unexpected end of stream", NULL, AT_START, "the quote that opens here is never closed" },
     { "found unexpected document indicator", NULL, AT_START, "the quote that opens here is not closed before the document ends" },
     { "found unknown escape character", NULL, 0, "a backslash between double quotes begins an escape: double it, or use single quotes" },
@@ -251,6 +251,12 @@ static void no_token(struct builder *b, const yaml_mark_t *m, unsigned char c)
         fail(b, mark_line(m), mark_column(m), "text that begins with %c needs quotes", c > ' ' && c < 127 ? c : '?');
 }
 
+/* Did it break where the text ends? Then the beginning of what is not complete tells more. */
+static bool at_end(const yaml_parser_t *p)
+{
+    return p->eof && p->context && p->problem_mark.index >= p->mark.index && p->context_mark.index < p->problem_mark.index;
+}
+
 static void not_yaml(struct builder *b, const yaml_parser_t *p, const char *bytes, size_t len)
 {
     const yaml_mark_t *at = &p->problem_mark, *start = p->context ? &p->context_mark : at;
@@ -271,8 +277,10 @@ static void not_yaml(struct builder *b, const yaml_parser_t *p, const char *byte
         if (strcmp(p->problem, words[i].problem) != 0 || (words[i].context && (!p->context || strcmp(p->context, words[i].context) != 0)))
             continue;
         if (words[i].flags & AT_START)
-            at = start;
-        if (words[i].flags & TELL_START)
+            fail(b, mark_line(start), mark_column(start), "%s", words[i].words);
+        else if (words[i].flags & TELL_START && at_end(p))
+            fail(b, mark_line(start), mark_column(start), "what begins here is not complete when the text ends");
+        else if (words[i].flags & TELL_START)
             fail(b, mark_line(at), mark_column(at), "%s in line %u", words[i].words, mark_line(start));
         else
             fail(b, mark_line(at), mark_column(at), "%s", words[i].words);

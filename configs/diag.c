@@ -19,6 +19,7 @@
 #include "configs/config.h"
 
 #define ITEMS_MAX   10000
+#define ERRORS_MAX  1000 /* kept beyond that: nobody must look for an error behind 10,000 warnings */
 #define MESSAGE_MAX 1000
 #define SHOWN_MAX   160 /* characters of a source line */
 #define BEFORE_MAX  100 /* of these at most so many before the caret */
@@ -58,14 +59,16 @@ void diag_drop_bytes(struct diag *d)
 
 /* ---- collecting ---- */
 
-static bool make_room(struct diag *d)
+static bool make_room(struct diag *d, enum diag_level level)
 {
     size_t cap = d->cap ? d->cap * 2 : 16;
     struct diag_item *more;
 
+    if (d->n >= ITEMS_MAX + (level == DIAG_ERROR ? ERRORS_MAX : 0))
+        return false;
     if (d->n < d->cap)
         return true;
-    if (d->n >= ITEMS_MAX || !(more = realloc(d->items, cap * sizeof(*more))))
+    if (!(more = realloc(d->items, cap * sizeof(*more))))
         return false;
     d->items = more;
     d->cap = cap;
@@ -97,7 +100,7 @@ static void add(struct diag *d, enum diag_level level, uint32_t line, uint32_t c
         d->n_errors++;
     else
         d->n_warnings++;
-    if (make_room(d)) {
+    if (make_room(d, level)) {
         it.path = strdup(log_safe(path ? path : "", path ? strlen(path) : 0, safe, sizeof(safe)));
         it.message = make_message(fmt, ap);
     }

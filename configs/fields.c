@@ -334,8 +334,7 @@ void cfg_warn_misspelt(const struct cfg_node *map, const struct cfg_field *field
             continue;
         left--;
         cfg_guess_start(&g, NULL, n->key->text);
-        if (g.best > 3)
-            g.best = 3; /* keys of a template are no misspellings: two letters at most */
+        g.best = g.n < 8 ? 2 : 3; /* keys of a template are no misspellings: one letter, in long keys two */
         for (const struct cfg_field *f = fields; f->key; f++)
             cfg_guess_try(&g, f->key);
         if (g.nearest && !cfg_get(map, g.nearest))

@@ -37,7 +37,7 @@ struct name {
     struct map_node node;
     const char *name;
     const struct cfg_node *at;
-    struct cfg_entry *entry; /* name is NULL once another took its place */
+    struct cfg_entry *list, *entry; /* entry->name is NULL once another took its place */
 };
 
 static bool reserved(const char *name, bool proxy)
@@ -82,18 +82,21 @@ static void take_entry(struct raw *r, struct map *names, const struct cfg_entry 
     char shown[CFG_QUOTE_MAX];
     struct cfg_entry *place = &list[*n];
 
-    if (twin && cfg_source(at->column) <= cfg_source(twin->at->column)) {
+    if (twin && cfg_source(at->column) < cfg_source(twin->at->column))
+        return; /* the local file's word counts */
+    if (twin && cfg_source(at->column) == cfg_source(twin->at->column)) {
         diag_warn(d, at->line, at->column, path, "duplicate-name", "the name \"%s\" is used already in line %u; this entry is skipped",
                   cfg_quote(e->name, strlen(e->name), shown), twin->at->line);
         return;
     }
-    if (twin && twin->entry >= list && twin->entry < place)
+    if (twin && twin->list == list)
         place = twin->entry;
     else if (twin)
         twin->entry->name = NULL;
     if (!twin && !(twin = add_name(r->p.doc, names, e->name, hash)))
         return;
     twin->at = at;
+    twin->list = list;
     twin->entry = place;
     *place = *e;
     *n += place == &list[*n];

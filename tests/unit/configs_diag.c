@@ -1,0 +1,224 @@
+/*
+ * configs_diag.c - messages: sorted, printable, under the right character; secrets hidden; hints
+ */
+#include <errno.h>
+#include <locale.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "configs/config.h"
+
+#define LEN(a) (sizeof(a) / sizeof((a)[0]))
+
+static char *printed(struct diag *d, bool colour)
+{
+    char *text = NULL;
+    size_t size;
+    FILE *f = open_memstream(&text, &size);
+
+    diag_print(d, f, colour);
+    fclose(f);
+    return text;
+}
+
+static void expect_print(const char *src, size_t len, uint32_t line, uint32_t col, const char *want)
+{
+    struct diag d;
+    char *got;
+
+    diag_init(&d, "f", src, len, false);
+    diag_warn(&d, line, col, "", "bad-value", "x");
+    got = printed(&d, false);
+    assert_string_equal(got, want);
+    free(got);
+    diag_fini(&d);
+}
+
+static void the_caret_stands_under_the_character(void **state)
+{
+    static const struct { const char *src; uint32_t line, col; const char *want; } cases[] = {
+        { "a: b\nmode: foo\n", 2, 7, "f:2:7: warning: x\n    mode: foo\n          ^\n" },
+        { "mode: foo", 1, 1, "f:1:1: warning: x\n    mode: foo\n    ^\n" },
+        { "name: 香港, x: y", 1, 11, "f:1:11: warning: x\n    name: 香港, x: y\n                ^\n" }, /* 7 + 2*2 + ... : two columns each */
+        { "- 🚀 z", 1, 5, "f:1:5: warning: x\n    - 🚀 z\n         ^\n" },
+        { "a:\tb", 1, 4, "f:1:4: warning: x\n    a: b\n       ^\n" }, /* a tab is one blank in both lines */
+        { "a: \x1b[31mred", 1, 4, "f:1:4: warning: x\n    a: \\x1b[31mred\n       ^\n" },
+        { "a: \xff z", 1, 6, "f:1:6: warning: x\n    a: \\xff z\n            ^\n" },
+        { "a: 1\r\nb: 2\r\n", 2, 4, "f:2:4: warning: x\n    b: 2\n       ^\n" },
+        { "a: 1\rb: 2\r", 2, 4, "f:2:4: warning: x\n    b: 2\n       ^\n" },
+        { "a\xe2\x80\xa8" "b", 2, 1, "f:2:1: warning: x\n    b\n    ^\n" },
+        { "\xef\xbb\xbf" "a: b", 1, 4, "f:1:4: warning: x\n    a: b\n       ^\n" },
+        { "a: b", 9, 1, "f:9:1: warning: x\n" }, /* no such line */
+        { "a: b", 0, 0, "f:0:0: warning: x\n" }, /* the file as a whole */
+        { "a", 1, 5, "f:1:5: warning: x\n    a\n     ^\n" },
+        { "", 1, 1, "f:1:1: warning: x\n    \n    ^\n" },
+    };
+
+    for (size_t i = 0; i < LEN(cases); i++)
+        expect_print(cases[i].src, strlen(cases[i].src), cases[i].line, cases[i].col, cases[i].want);
+    expect_print(NULL, 0, 1, 1, "f:1:1: warning: x\n");
+    expect_print("\xff\xfe" "a\0", 4, 1, 1, "f:1:1: warning: x\n"); /* UTF-16 would be noise */
+}
+
+static void a_long_line_is_shown_around_the_caret(void **state)
+{
+    char src[4096] = "{", *got;
+    struct diag d;
+
+    for (int i = 0; i < 200; i++)
+        sprintf(src + strlen(src), "\"k%03d\": %d, ", i, i);
+    diag_init(&d, "f", src, strlen(src), false);
+    diag_warn(&d, 1, (uint32_t)(strstr(src, "\"k150\"") - src) + 1, "", "bad-value", "x");
+    got = printed(&d, false);
+    assert_non_null(strstr(got, "    ..., \"k"));
+    assert_true(strlen(got) < 420);
+    { /* the caret stands under the key it is about */
+        char *line = strchr(got, '\n') + 1, *under = strchr(line, '\n') + 1;
+
+        assert_int_equal(strstr(line, "\"k150\"") - line, strchr(under, '^') - under);
+    }
+    free(got);
+    diag_fini(&d);
+}
+
+static void secrets_are_stars(void **state)
+{
+    static const char *const lines[] = {
+        "password: hunter2", "- {name: a, password: \"hunter2\", port: 1}", "{\"password\": \"hunter2\"}", "PASSWORD:   'hunter2'", "obfs-password: hunter2, x: 1",
+        "uuid: hunter2", "private-key: hunter2", "psk: hunter2", "secret: hunter2 # x", "token: hunter2", "auth-str: hunter2", "pre-shared-key: hunter2",
+    };
+
+    for (size_t i = 0; i < LEN(lines); i++) {
+        struct diag d;
+        char *got;
+
+        diag_init(&d, "f", lines[i], strlen(lines[i]), false);
+        diag_warn(&d, 1, 1, "", "bad-value", "x");
+        got = printed(&d, false);
+        if (strstr(got, "hunter2"))
+            fail_msg("%s", got);
+        assert_non_null(strstr(got, "*******"));
+        free(got);
+        diag_fini(&d);
+    }
+}
+
+static void messages_are_sorted_and_printable(void **state)
+{
+    char big[5000], *got;
+    struct diag d;
+
+    memset(big, 'x', sizeof(big) - 1);
+    big[sizeof(big) - 1] = 0;
+    diag_init(&d, "f", NULL, 0, false);
+    diag_set_source(&d, 1, "g", NULL, 0);
+    diag_warn(&d, 1, 1 | 1u << CFG_SOURCE_SHIFT, "p", "bad-value", "the other file");
+    diag_warn(&d, 9, 1, "rules[1]\n", "bad-rule", "nine %s", "\033[2J\n");
+    diag_err(&d, 2, 7, "", "yaml", "two, seven");
+    diag_warn(&d, 2, 3, NULL, "yaml", "two, three, a");
+    diag_warn(&d, 2, 3, "", "yaml", "two, three, b");
+    diag_warn(&d, 10, 1, "", "yaml", "%s", big);
+    diag_warn(&d, 11, 1, "", "yaml", "%.998s香", big); /* is not cut in two */
+    got = printed(&d, true);
+    assert_non_null(strstr(got, "f:2:3: \033[1;33mwarning\033[0m: two, three, a\nf:2:3: \033[1;33mwarning\033[0m: two, three, b\nf:2:7: \033[1;31merror\033[0m: two, seven\n"
+                                "f:9:1: \033[1;33mwarning\033[0m: nine \\x1b[2J\\x0a\n"));
+    assert_string_equal(d.items[6].message, "the other file");
+    assert_int_equal(d.items[6].source, 1);
+    assert_int_equal(d.items[6].column, 1);
+    assert_string_equal(d.items[3].path, "rules[1]\\x0a");
+    assert_true(strlen(d.items[4].message) < 1000);
+    assert_int_equal(strlen(d.items[5].message), 998);
+    assert_int_equal(d.n_errors, 1);
+    assert_int_equal(d.n_warnings, 6);
+    free(got);
+    diag_fini(&d);
+    assert_int_equal(d.n, 0);
+    diag_init(&d, "f", NULL, 0, true); /* strict: a warning is an error */
+    diag_warn(&d, 1, 1, "", "bad-value", "x");
+    assert_int_equal(d.n_errors, 1);
+    assert_int_equal(d.items[0].level, DIAG_ERROR);
+    diag_fini(&d);
+}
+
+static void words_that_are_near(void **state)
+{
+    static const struct { const char *word, *names[5], *want; } cases[] = {
+        { "DIERCT", { "REJECT", "DIRECT", "PROXY" }, "; did you mean \"DIRECT\"?" },
+        { "direct", { "DIRECT" }, "; did you mean \"DIRECT\"?" },
+        { "Proxy", { "Proxies", "proxy2", "PROXY1" }, "; did you mean \"proxy2\"?" },
+        { "香港 01", { "香港 02", "日本 01" }, "; did you mean \"香港 02\"?" },
+        { "🇭🇰 香港", { "🇯🇵 日本", "🇭🇰香港" }, "; did you mean \"🇭🇰香港\"?" },
+        { "a", { "b", "c" }, "; did you mean \"b\"?" },
+        { "a", { "bc", "def" }, "" },
+        { "Netflix", { "YouTube", "Disney" }, "" },
+        { "", { "a" }, "" },
+        { "x", { NULL }, "" },
+        { "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyz", { "abcdefghijklmnopqrstuvwxyzabcdefghijklmnopqrstuvwxyZ" }, "" }, /* too long to be tried */
+        { "\xff\xc3", { "\xff\xc3x" }, "; did you mean \"\\xff\\xc3x\"?" },
+    };
+
+    for (size_t i = 0; i < LEN(cases); i++) {
+        struct cfg_guess g;
+        struct diag d;
+
+        diag_init(&d, "f", NULL, 0, false);
+        if (strcmp(cfg_did_you_mean(&g, &d, cases[i].word, cases[i].names), cases[i].want) != 0)
+            fail_msg("%s: %s", cases[i].word, g.text);
+        diag_fini(&d);
+    }
+}
+
+static void searches_are_counted(void **state)
+{
+    static const char *const names[] = { "DIRECT", NULL };
+    struct cfg_guess g;
+    struct diag d;
+    int hints = 0;
+
+    diag_init(&d, "f", NULL, 0, false);
+    for (int i = 0; i < 1000; i++)
+        hints += *cfg_did_you_mean(&g, &d, "DIRECTX", names) != 0;
+    assert_int_equal(hints, 100);
+    diag_fini(&d);
+}
+
+static void quotes_are_short(void **state)
+{
+    char buf[CFG_QUOTE_MAX], big[1000];
+
+    assert_string_equal(cfg_quote("a\nb", 3, buf), "a\\x0ab");
+    assert_string_equal(cfg_quote("香港", 6, buf), "香港");
+    memset(big, '\n', sizeof(big));
+    assert_true(strlen(cfg_quote(big, sizeof(big), buf)) < CFG_QUOTE_MAX);
+    memset(big, 'x', sizeof(big));
+    cfg_quote(big, sizeof(big), buf);
+    assert_string_equal(buf + 60, "...");
+    for (int i = 0; i < 300; i++)
+        memcpy(big + 3 * i, "香", 3);
+    cfg_quote(big, 900, buf);
+    assert_string_equal(buf + 60, "...");
+    cfg_quote(big + 1, 800, buf); /* begins in the middle of a character */
+    assert_true(strlen(buf) < CFG_QUOTE_MAX);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(the_caret_stands_under_the_character),
+        cmocka_unit_test(a_long_line_is_shown_around_the_caret),
+        cmocka_unit_test(secrets_are_stars),
+        cmocka_unit_test(messages_are_sorted_and_printable),
+        cmocka_unit_test(words_that_are_near),
+        cmocka_unit_test(searches_are_counted),
+        cmocka_unit_test(quotes_are_short),
+    };
+
+    setlocale(LC_CTYPE, "C.UTF-8");
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

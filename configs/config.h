@@ -128,14 +128,14 @@ struct cfg_node {
     struct cfg_node *child;   /* CFG_SEQ, CFG_MAP: first value */
     struct cfg_node *next;    /* next value in the parent */
     uint32_t n;               /* number of children */
-    uint32_t size;            /* private: nodes below and this one, aliases expanded */
+    uint32_t size;            /* private: values below and this one, aliases expanded; long texts count more */
 };
 
 struct cfg_doc; /* owns the tree */
 
 #define CFG_MAX_INPUT (64u << 20)
 #define CFG_MAX_DEPTH 64
-#define CFG_MAX_NODES 1000000 /* after expanding aliases */
+#define CFG_MAX_NODES 1000000 /* values after expanding aliases; every 64 bytes of a text are one more */
 
 /* Parses the first document of the bytes. NULL when not YAML, a duplicate key, or a cap is hit (errors are in d), or no
  * memory. Freed with cfg_doc_free(). The bytes need not outlive the call. */

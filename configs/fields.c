@@ -14,7 +14,8 @@
 
 #include "configs/private.h"
 
-#define UNKNOWN_MAX 200 /* keys of one mapping that are looked at for a misspelling */
+#define FIELDS_AT_ONCE 48
+#define UNKNOWN_MAX    200 /* keys of one mapping that are looked at for a misspelling */
 
 void cfg_problem(struct reading *r, const struct cfg_field *f, const struct cfg_node *at, const char *code, const char *fmt, ...)
 {
@@ -287,26 +288,56 @@ static bool says_something(const struct cfg_field *f, const struct cfg_node *n)
     return n->len && (!f->def || strcasecmp(f->def, n->text) != 0);
 }
 
+/* One walk over the keys of a mapping for FIELDS_AT_ONCE rows of a table: it may have 100,000. */
+struct found {
+    unsigned n;
+    size_t len[FIELDS_AT_ONCE];
+    const struct cfg_node *at[FIELDS_AT_ONCE];
+    bool exact[FIELDS_AT_ONCE];
+};
+
+static void find_fields(const struct cfg_node *map, const struct cfg_field *fields, enum cfg_keys keys, struct found *x)
+{
+    *x = (struct found){ 0 };
+    for (; x->n < FIELDS_AT_ONCE && fields[x->n].key; x->n++)
+        x->len[x->n] = strlen(fields[x->n].key);
+    for (const struct cfg_node *n = map && map->kind == CFG_MAP ? map->child : NULL; n; n = n->next) {
+        for (unsigned i = 0; i < x->n; i++) {
+            if (x->len[i] != n->key->len || x->exact[i])
+                continue;
+            x->exact[i] = !memcmp(fields[i].key, n->key->text, n->key->len);
+            if (x->exact[i] || (keys != CFG_KEYS_EXACT && !x->at[i] && cfg_loosely_same(fields[i].key, n->key->text, keys == CFG_KEYS_PROXY)))
+                x->at[i] = n;
+        }
+    }
+}
+
+static void read_field(struct reading *r, const struct cfg_field *f, const struct cfg_node *map, const struct cfg_node *n, enum cfg_keys keys, void *out)
+{
+    if (n && n->kind == CFG_NULL)
+        n = NULL;
+    if (f->type == CFG_SECTION)
+        read_section(r, f, n, out, keys);
+    else if (f->def)
+        set_default(r, f, out);
+    if (n && f->type != CFG_SECTION)
+        read_one(r, f, n, out);
+    else if (!n && (f->flags & CFG_REQUIRED) && map)
+        cfg_problem(r, f, map, "missing-key", "this key is missing");
+    if (n && f->lacks && says_something(f, n))
+        diag_warn(r->d, n->key->line, n->key->column, r->path, "unsupported-key", "%s is not supported by this build: %s", f->key, f->lacks);
+}
+
 int cfg_read(struct cfg_doc *doc, const struct cfg_node *map, const struct cfg_field *fields, enum cfg_keys keys, void *out, bool fatal,
              const char *path, struct diag *d)
 {
     struct reading r = { doc, d, path, fatal, 0 };
+    struct found x;
 
-    for (const struct cfg_field *f = fields; f->key; f++) {
-        const struct cfg_node *n = cfg_find(map, f->key, keys);
-
-        if (n && n->kind == CFG_NULL)
-            n = NULL;
-        if (f->type == CFG_SECTION)
-            read_section(&r, f, n, out, keys);
-        else if (f->def)
-            set_default(&r, f, out);
-        if (n && f->type != CFG_SECTION)
-            read_one(&r, f, n, out);
-        else if (!n && (f->flags & CFG_REQUIRED) && map)
-            cfg_problem(&r, f, map, "missing-key", "this key is missing");
-        if (n && f->lacks && says_something(f, n))
-            diag_warn(d, n->key->line, n->key->column, path, "unsupported-key", "%s is not supported by this build: %s", f->key, f->lacks);
+    for (; fields->key; fields += x.n) {
+        find_fields(map, fields, keys, &x);
+        for (unsigned i = 0; i < x.n; i++)
+            read_field(&r, &fields[i], map, x.at[i], keys, out);
     }
     return r.problems;
 }

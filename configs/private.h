@@ -26,6 +26,9 @@ struct reading {
 void cfg_problem(struct reading *r, const struct cfg_field *f, const struct cfg_node *at, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 5, 6)));
 
+/* Are two keys the same, letter case (and '_' for '-') aside? Of equal length. */
+bool cfg_loosely_same(const char *key, const char *written, bool underscores);
+
 /* A number as profiles write it: decimal, 0x 0o 0b, underscores, or a float (cut). */
 bool cfg_parse_int(const char *s, int64_t *out);
 

@@ -19,13 +19,14 @@
 #include <string.h>
 #include <yaml.h>
 
-#include "configs/config.h"
+#include "configs/private.h"
 #include "core/arena.h"
 #include "core/hash.h"
 #include "core/list.h"
 #include "core/map.h"
 
 #define TEXT_BLOCK     8192
+#define TEXT_UNIT      64  /* bytes of text that count as one more value */
 #define DUPLICATES_MAX 100 /* enough to repair by hand; more is hostile */
 
 struct cfg_doc {
@@ -291,7 +292,13 @@ static void not_yaml(struct builder *b, const yaml_parser_t *p, const char *byte
 
 /* ---- nodes ---- */
 
-/* Counts nodes of the expanded tree against the cap. */
+/* What a text counts: who walks the expanded tree may copy it every time, so a long one is many values. */
+static uint32_t weight(size_t len)
+{
+    return 1 + (uint32_t)(len / TEXT_UNIT);
+}
+
+/* Counts values of the expanded tree against the cap. */
 static bool count(struct builder *b, uint32_t more, uint32_t line, uint32_t col)
 {
     if (more <= CFG_MAX_NODES - b->nodes) {
@@ -302,11 +309,11 @@ static bool count(struct builder *b, uint32_t more, uint32_t line, uint32_t col)
     return false;
 }
 
-static struct cfg_node *node_new(struct builder *b, enum cfg_kind kind, uint32_t line, uint32_t col)
+static struct cfg_node *node_new(struct builder *b, enum cfg_kind kind, uint32_t size, uint32_t line, uint32_t col)
 {
     struct cfg_node *n;
 
-    if (!count(b, 1, line, col))
+    if (!count(b, size, line, col))
         return NULL;
     if (!(n = cfg_alloc(b->doc, sizeof(*n)))) {
         no_memory(b);
@@ -315,12 +322,12 @@ static struct cfg_node *node_new(struct builder *b, enum cfg_kind kind, uint32_t
     n->kind = kind;
     n->line = line;
     n->column = col | b->source;
-    n->size = 1;
+    n->size = size;
     n->height = kind == CFG_SEQ || kind == CFG_MAP;
     return n;
 }
 
-/* Another node for the same value: children are shared. */
+/* Another node for the same value: children are shared. It counts itself besides what it stands for. */
 static struct cfg_node *share(struct builder *b, const struct cfg_node *from, int depth, uint32_t line, uint32_t col)
 {
     struct cfg_node *n;
@@ -329,7 +336,7 @@ static struct cfg_node *share(struct builder *b, const struct cfg_node *from, in
         fail(b, line, col, "nested deeper than 64 levels");
         return NULL;
     }
-    if (!count(b, from->size, line, col))
+    if (!count(b, from->size + 1, line, col))
         return NULL;
     if (!(n = cfg_alloc(b->doc, sizeof(*n)))) {
         no_memory(b);
@@ -349,7 +356,7 @@ static void append(struct cfg_node *parent, struct cfg_node **last, struct cfg_n
         parent->child = n;
     *last = n;
     parent->n++;
-    parent->size += n->size;
+    parent->size += n->size + (n->key ? n->key->size : 0);
     if (n->height >= parent->height)
         parent->height = n->height + 1;
 }
@@ -562,7 +569,7 @@ static bool is_text(const char *tag, bool plain)
 static void on_scalar(struct builder *b, const yaml_event_t *e, uint32_t line, uint32_t col)
 {
     struct anchor *a = anchor_begin(b, e->data.scalar.anchor);
-    struct cfg_node *n = node_new(b, CFG_SCALAR, line, col);
+    struct cfg_node *n = node_new(b, CFG_SCALAR, weight(e->data.scalar.length), line, col);
 
     if (!n)
         return;
@@ -586,7 +593,7 @@ static void on_start(struct builder *b, enum cfg_kind kind, const yaml_char_t *a
 
     if (b->depth == CFG_MAX_DEPTH)
         fail(b, line, col, "nested deeper than 64 levels");
-    else if ((n = node_new(b, kind, line, col)))
+    else if ((n = node_new(b, kind, 1, line, col)))
         b->stack[b->depth++] = (struct frame){ .node = n, .anchor = anchor_begin(b, anchor) };
 }
 
@@ -710,7 +717,7 @@ const struct cfg_node *cfg_first(const struct cfg_node *n)
     return n && (n->kind == CFG_SEQ || n->kind == CFG_MAP) ? n->child : NULL;
 }
 
-static bool loosely_same(const char *key, const char *written, bool underscores)
+bool cfg_loosely_same(const char *key, const char *written, bool underscores)
 {
     for (; *key && *written; key++, written++) {
         char a = *key, b = *written;
@@ -737,7 +744,7 @@ const struct cfg_node *cfg_find(const struct cfg_node *map, const char *key, enu
             continue;
         if (!memcmp(n->key->text, key, len))
             return n;
-        if (keys != CFG_KEYS_EXACT && !loose && loosely_same(key, n->key->text, keys == CFG_KEYS_PROXY))
+        if (keys != CFG_KEYS_EXACT && !loose && cfg_loosely_same(key, n->key->text, keys == CFG_KEYS_PROXY))
             loose = n;
     }
     return loose;

@@ -267,14 +267,17 @@ static void all_duplicate_keys_are_told(void **state)
 
 /* ---- what a hostile profile must not cost (time: tests/bench/hostile.c) ---- */
 
-static char *repeat(const char *what, size_t times, const char *tail)
+static char *repeat(const char *head, const char *what, size_t times, const char *tail)
 {
-    size_t len = strlen(what);
-    char *s = malloc(len * times + strlen(tail) + 1);
+    char *s = NULL;
+    size_t size;
+    FILE *f = open_memstream(&s, &size);
 
+    fputs(head, f);
     for (size_t i = 0; i < times; i++)
-        memcpy(s + i * len, what, len);
-    strcpy(s + len * times, tail);
+        fputs(what, f);
+    fputs(tail, f);
+    fclose(f);
     return s;
 }
 
@@ -304,22 +307,26 @@ static void caps_end_as_messages(void **state)
         sprintf(bomb + strlen(bomb), "a%d: &a%d {<<: *a%d, p%d: *a%d, q%d: *a%d}\n", i, i, i - 1, i, i - 1, i, i - 1);
     expect_error(bomb, "more than 1,000,000 values");
 
-    expect_error(s = repeat("[", 65, ""), "nested deeper than 64 levels");
+    expect_error(s = repeat("", "[", 65, ""), "nested deeper than 64 levels");
     free(s);
-    expect_error(s = repeat("[", 100000, ""), "nested deeper than 64 levels");
+    expect_error(s = repeat("", "[", 100000, ""), "nested deeper than 64 levels");
     free(s);
-    expect_error(s = repeat("- ", 65, "x"), "nested deeper than 64 levels");
+    expect_error(s = repeat("", "- ", 65, "x"), "nested deeper than 64 levels");
     free(s);
     diag_init(&d, "t", NULL, 0, false);
-    s = repeat("- ", 64, "x");
+    s = repeat("", "- ", 64, "x");
     assert_non_null(doc = cfg_parse(s, strlen(s), &d));
     cfg_doc_free(doc);
     free(s);
     expect_error("a: &a [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[x]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]\nb: [[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[[*a]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]]",
                  "nested deeper than 64 levels");
-    expect_error(s = repeat("- x\n", 1000001, ""), "more than 1,000,000 values");
+    expect_error(s = repeat("", "- x\n", 1000001, ""), "more than 1,000,000 values");
     free(s);
-    expect_error(s = repeat("x: 1\n", 5000, ""), "is here twice, too; the rest was not read");
+    expect_error(s = repeat("a: &a [", "x", 1 << 20, "]\nb: [*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,"
+                                        "*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a,*a]"),
+                 "more than 1,000,000 values"); /* a megabyte of text is many values */
+    free(s);
+    expect_error(s = repeat("", "x: 1\n", 5000, ""), "is here twice, too; the rest was not read");
     free(s);
     assert_null(cfg_parse("x", CFG_MAX_INPUT + 1u, &d)); /* not read */
     assert_non_null(strstr(d.items[d.n - 1].message, "64 MiB"));
@@ -339,7 +346,7 @@ static void one_alias_is_one_node(void **state)
     b = cfg_get(cfg_root(doc), "b");
     assert_ptr_equal(a->child, b->child->child);
     assert_ptr_not_equal(b->child, b->child->next);
-    assert_int_equal(cfg_root(doc)->size, 1 + 4 + 1 + 4 + 4);
+    assert_int_equal(cfg_root(doc)->size, 1 + (1 + 4) + 1 + (1 + 4 + 4));
     cfg_doc_free(doc);
     diag_fini(&d);
 }

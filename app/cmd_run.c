@@ -41,7 +41,7 @@ int cmd_run(const struct options *o)
         fprintf(stderr, "shunt: run takes no arguments; the profile is given with -f\n");
         return EXIT_USAGE;
     }
-    return plat_supervise(&(struct plat_run){ .profile = profile, .local = local, .state_dir = state, .worker_argv = argv });
+    return plat_supervise(&(struct plat_run){ .profile = profile, .local = local, .need_local = o->local, .state_dir = state, .worker_argv = argv });
 }
 
 struct worker {

@@ -253,9 +253,14 @@ static void no_token(struct builder *b, const yaml_mark_t *m, unsigned char c)
 }
 
 /* Did it break where the text ends? Then the beginning of what is not complete tells more. */
-static bool at_end(const yaml_parser_t *p)
+static bool not_complete(struct builder *b, const yaml_parser_t *p)
 {
-    return p->eof && p->context && p->problem_mark.index >= p->mark.index && p->context_mark.index < p->problem_mark.index;
+    const struct cfg_node *open = b->depth ? b->stack[b->depth - 1].node : NULL;
+
+    if (!open || !p->eof || *p->buffer.pointer || p->problem_mark.index < p->mark.index) /* a NUL stands behind the text */
+        return false;
+    fail(b, open->line, cfg_column(open->column), "what begins here is not complete when the text ends");
+    return true;
 }
 
 static void not_yaml(struct builder *b, const yaml_parser_t *p, const char *bytes, size_t len)
@@ -279,8 +284,8 @@ static void not_yaml(struct builder *b, const yaml_parser_t *p, const char *byte
             continue;
         if (words[i].flags & AT_START)
             fail(b, mark_line(start), mark_column(start), "%s", words[i].words);
-        else if (words[i].flags & TELL_START && at_end(p))
-            fail(b, mark_line(start), mark_column(start), "what begins here is not complete when the text ends");
+        else if (not_complete(b, p))
+            return;
         else if (words[i].flags & TELL_START)
             fail(b, mark_line(at), mark_column(at), "%s in line %u", words[i].words, mark_line(start));
         else

@@ -18,7 +18,8 @@
 
 struct plat_run {
     const char *profile;   /* path as the user gave it; "-" = standard input */
-    const char *local;     /* path of the local file, which need not exist; NULL = none */
+    const char *local;     /* path of the local file; NULL = none */
+    bool need_local;       /* it was asked for: it must be there */
     const char *state_dir; /* absolute */
     /* How to exec the worker: argv of /proc/self/exe, NULL-terminated. The message socket is fd 3; the files are sealed memory files at offset 0: fd 4 is
      * the profile, fd 5 the local file, empty when there is none. */

@@ -151,7 +151,7 @@ static int files_read(struct sup *s, struct files *f)
         f->profile = before_file(s->run->profile);
     if (f->profile < 0)
         return f->profile;
-    if ((f->local = before_optional_file(s->run->local)) >= 0)
+    if ((f->local = s->run->need_local ? before_file(s->run->local) : before_optional_file(s->run->local)) >= 0)
         return 0;
     close_fd(&f->profile);
     return f->local;

@@ -138,12 +138,13 @@ EOF
     wait_for 5 port_open "$MID" 10.77.0.1 1080 || fail "danted did not start: $(cat "$DIR/danted.log" 2>/dev/null)"
 }
 
-# shunt_start PROFILE: in app; waits until traffic is carried
+# shunt_start PROFILE [OPTION...]: in app; waits until traffic is carried. The local file is $DIR/local.yaml
 shunt_start() {
     : >>"$DIR/shunt.log"
     local from
     from=$(wc -c <"$DIR/shunt.log")
-    ip netns exec "$APP" "$SHUNT" run -f "$1" -d "$DIR/state" </dev/null >>"$DIR/shunt.log" 2>&1 &
+    [ -e "$DIR/local.yaml" ] || : >"$DIR/local.yaml"
+    ip netns exec "$APP" "$SHUNT" run -f "$1" --local "$DIR/local.yaml" -d "$DIR/state" "${@:2}" <"${STDIN:-/dev/null}" >>"$DIR/shunt.log" 2>&1 &
     SHUNT_PID=$!
     wait_for 15 shunt_ready "$from" || fail "shunt did not become ready: $(tail -n 20 "$DIR/shunt.log")"
 }

@@ -226,6 +226,8 @@ static void broken_yaml_is_told_in_words(void **state)
         { "a: &节点 {k: v}", 1, 4, "no letters but A-Z" },
         { "a: 1\nb: [1,\n  2\n", 2, 4, "not complete when the text ends" },
         { "proxies: [ {\nrules: ]", 2, 8, "value is missing" },
+        { "a: 1\nx: [\n", 2, 4, "not complete when the text ends" },
+        { "x: [{a: ", 1, 5, "not complete when the text ends" },
         { "x: {a: 1", 1, 4, "not complete when the text ends" },
     };
 

@@ -52,7 +52,7 @@ static void print_human(const char *name, struct diag *d, const struct profile *
     char a[48], b[48], c[48], e[48];
 
     diag_print(d, stderr, coloured(2));
-    if (d->n_errors)
+    if (!p || d->n_errors)
         printf("%s: cannot be used: %s, %s\n", name, number(d->n_errors, "error", "errors", a),
                number(d->n_warnings, "warning", "warnings", b));
     else

@@ -118,6 +118,6 @@ const char *cfg_quote(const char *text, size_t len, char buf[CFG_QUOTE_MAX])
             ;
     log_safe(text, cut, buf, room);
     if (cut < len)
-        strcat(buf, "...");
+        memcpy(buf + strlen(buf), "...", sizeof("..."));
     return buf;
 }

@@ -134,7 +134,7 @@ static uint32_t compact(struct cfg_entry *list, uint32_t n)
 {
     uint32_t kept = 0;
 
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; list && i < n; i++)
         if (list[i].name)
             list[kept++] = list[i];
     return kept;
@@ -241,7 +241,7 @@ static void read_sub_rules(struct raw *r, struct diag *d)
             diag_warn(d, n->line, n->column, path, "bad-rule", "a list of rules is expected here; the list is skipped");
             continue;
         }
-        if (n->n && !(s.v = cfg_alloc(p->doc, n->n * sizeof(*s.v))))
+        if (!(s.v = cfg_alloc(p->doc, (n->n + 1) * sizeof(*s.v))))
             return;
         add_rules(&s, n, CFG_RULES, NULL);
         p->sub_rules[p->n_sub_rules++] = (struct cfg_sub_rules){ s.sub, n->key->line, n->key->column, s.n, s.v };
@@ -410,13 +410,13 @@ static void read_override(struct raw *r, struct raw_provider *x, const char *pat
 static void read_health(struct raw *r, struct raw_provider *x, const char *path, struct diag *d)
 {
     struct cfg_health *h = &x->p.health;
-    const struct cfg_node *n = x->health;
+    const struct cfg_node *n = x->health && x->health->kind == CFG_MAP ? x->health : NULL;
 
-    if (n && n->kind != CFG_MAP)
-        diag_warn(d, n->line, n->column, path, "bad-value", "health-check must be a mapping; it is ignored");
-    h->given = n && n->kind == CFG_MAP;
-    cfg_read(r->p.doc, h->given ? n : NULL, health_fields, CFG_KEYS_NOCASE, x, false, path, d);
-    if (h->given && !cfg_find(n, "enable", CFG_KEYS_NOCASE)) {
+    if (x->health && !n)
+        diag_warn(d, x->health->line, x->health->column, path, "bad-value", "health-check must be a mapping; it is ignored");
+    h->given = n != NULL;
+    cfg_read(r->p.doc, n, health_fields, CFG_KEYS_NOCASE, x, false, path, d);
+    if (n && !cfg_find(n, "enable", CFG_KEYS_NOCASE)) {
         diag_warn(d, n->line, n->column, path, "missing-key", "health-check has no enable; it is taken as true");
         h->enable = true;
     }

@@ -30,7 +30,7 @@ void cfg_read_strs(struct reading *r, const struct cfg_node *n, struct cfg_strs 
 
     *out = (struct cfg_strs){ 0 }; /* a default may be in there */
     out->v = cfg_alloc(r->doc, (max + 1) * sizeof(*out->v));
-    out->at = cfg_alloc(r->doc, (max + 1) * sizeof(*out->at));
+    out->at = cfg_alloc(r->doc, (max + 1) * sizeof(struct cfg_node *));
     if (!out->v || !out->at)
         return; /* the document remembers */
     for (const struct cfg_node *e = first_of(n); e; e = next_of(n, e)) {

@@ -399,11 +399,11 @@ static int seen_reset(struct seen *s, uint32_t n)
     if (want > s->size) {
         free(s->slot);
         s->size = 0;
-        if (!(s->slot = malloc(want * sizeof(*s->slot))))
+        if (!(s->slot = malloc(want * sizeof(struct cfg_node *))))
             return -ENOMEM;
         s->size = want;
     }
-    memset(s->slot, 0, want * sizeof(*s->slot));
+    memset(s->slot, 0, want * sizeof(struct cfg_node *));
     s->mask = want - 1;
     return 0;
 }

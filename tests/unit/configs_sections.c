@@ -140,7 +140,7 @@ static void tun(void **state)
         { "tun: {route-address-set: [a], route-exclude-address-set: [b, c]}", "tun.route-address-set=a\ntun.route-exclude-address-set=b|c" },
         { "tun: {include-interface: [eth0], exclude-interface: [docker0]}", "tun.include-interface=eth0\ntun.exclude-interface=docker0" },
         { "tun: {include-uid: [0], include-uid-range: ['1000:9999'], exclude-uid: 5, exclude-uid-range: [1:2]}", "tun.include-uid=0-0|1000-9999\ntun.exclude-uid=5-5|1-2" },
-        { "tun: {include-uid-range: [a:b]}", "", "neither a number nor a range", 1, true },
+        { "tun: {include-uid-range: [a:b]}", "tun.include-uid=", "neither a number nor a range (1000:2000); it is ignored", 1 },
         { "tun: {exclude-src-port: [1], exclude-src-port-range: [2:3], exclude-dst-port: [4], exclude-dst-port-range: ['5:6']}",
           "tun.exclude-src-port=1-1|2-3\ntun.exclude-dst-port=4-4|5-6" },
         { "tun: {include-mac-address: ['00:11:22:33:44:55'], exclude-mac-address: [x]}", "tun.include-mac-address=00:11:22:33:44:55\ntun.exclude-mac-address=x" },

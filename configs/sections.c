@@ -256,7 +256,7 @@ static const struct cfg_field top[] = {
     /* lists and free maps */
     { "hosts", CFG_SUB, R(hosts) },
     { "proxies", CFG_SUB, R(proxies) },
-    { "proxy-providers", CFG_SUB, R(proxy_providers), .lacks = "its nodes are missing" },
+    { "proxy-providers", CFG_SUB, R(proxy_providers) },
     { "proxy-groups", CFG_SUB, R(groups) },
     { "rule-providers", CFG_SUB, R(rule_providers), .lacks = "RULE-SET rules are skipped" },
     { "rules", CFG_SUB, R(rules) },

@@ -279,9 +279,11 @@ json_t *json_explain(const struct explain *x)
     }
     if (x->needed_ip)
         json_array_append_new(needed, json_string("ip"));
+    if (x->needed_proc)
+        json_array_append_new(needed, json_string("process"));
     if (x->rule)
         rule = json_pack("{s:i, s:i, s:s, s:o, s:o}", "index", (int)x->rule->index, "line", (int)x->rule->line, "type", rule_type_name(x->rule->type), "payload",
-                         text(x->rule->payload), "target", text(x->rule->target));
+                         text(x->rule->payload), "target", text(x->by->target));
     return json_pack("{s:s, s:o, s:o, s:i, s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "network", x->meta.net == FLOW_UDP ? "udp" : "tcp", "host",
                      x->meta.dst.host ? text(x->meta.dst.host) : json_null(), "ip",
                      addr_is_set(&x->meta.dst.at.ip) ? json_string(addr_str(&x->meta.dst.at.ip, t)) : json_null(), "port", x->meta.dst.at.port, "mode",

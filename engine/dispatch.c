@@ -233,10 +233,15 @@ static void match(struct tcp_flow *t)
 {
     struct verdict v;
 
-    if (policy_decide(t->f.pol, t->f.eng->mode, &t->f.meta, &t->pos, &v) == -EAGAIN)
-        ask_address(t);
-    else
-        act(t, &v);
+    switch (policy_decide(t->f.pol, t->f.eng->mode, &t->f.meta, &t->pos, &v)) {
+    case NEED_ADDRESS: ask_address(t); break;
+    case NEED_PROGRAM:
+        flow_find_program(&t->f);
+        t->pos.proc_tried = true;
+        match(t);
+        break;
+    case NEED_NOTHING: act(t, &v); break;
+    }
 }
 
 static int tcp_flow_new(struct engine *e, struct stream *local, const struct flow_meta *m, struct tcp_flow **out)

@@ -41,11 +41,14 @@ struct explain {
     int n_answer;               /* in: 0 = the look-up fails */
     bool may_ask;               /* in: stop with EXPLAIN_NEED_IP semantics: see asks */
     bool asks;                  /* out: only with may_ask: an address is needed; fill answer, clear may_ask, call again */
+    const struct flow_proc *proc; /* in: what a look-up of the program would give, NULL = nothing; meta.proc stays NULL */
     const struct rule *rule;    /* out: NULL = no rule (mode, or nothing matched) */
+    const struct rule *by;      /* out: whose target it is: rule, or one of a list of sub-rules */
     struct outbound *chain[OUT_CHAIN_MAX];
     int n_chain;
     enum explain_action action;
     bool needed_ip, resolved;   /* out: a rule wanted the address; it was used */
+    bool needed_proc;           /* out: a rule wanted the program */
     const char *note;           /* out: text that lives as long as the policy, or NULL */
 };
 void policy_explain(struct policy *p, struct explain *x);

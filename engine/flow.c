@@ -110,6 +110,11 @@ void flow_set_state(struct flow *f, enum flow_state s)
         source_answered(f);
 }
 
+void flow_find_program(struct flow *f)
+{
+    f->meta.proc = NULL; /* nobody looks programs up yet: rules about them are false */
+}
+
 void flow_set_verdict(struct flow *f, const struct verdict *v)
 {
     f->rule = v->rule;

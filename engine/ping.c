@@ -105,7 +105,7 @@ static bool goes_direct(struct engine *e, const struct addr *src, const struct a
     struct rule_pos pos = { 0 };
     struct verdict v;
 
-    return policy_decide(e->pol, e->mode, &m, &pos, &v) == 0 && v.action == OUT_DIRECT;
+    return policy_decide(e->pol, e->mode, &m, &pos, &v) == NEED_NOTHING && v.action == OUT_DIRECT;
 }
 
 bool ping_sink(struct flow_sink *sk, const struct addr *src, const struct addr *dst, const void *icmp, size_t len)

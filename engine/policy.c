@@ -21,6 +21,23 @@ static int32_t find_target(void *arg, const char *name)
     return o ? o->id : -1;
 }
 
+static void offer_targets(void *arg, struct cfg_guess *g)
+{
+    struct outbound *o;
+
+    for (int32_t i = 0; (o = out_at(arg, i)); i++)
+        cfg_guess_try(g, o->name);
+}
+
+static struct ruleset *build_rules(struct policy *p, struct diag *d)
+{
+    const struct profile *prof = p->profile;
+    struct rules_src src = { .n_rules = prof->n_rules, .rules = prof->rules, .n_subs = prof->n_sub_rules, .subs = prof->sub_rules };
+    struct rules_env env = { .arg = p->outs, .target = find_target, .offer_targets = offer_targets, .strict = prof->tun.strict_route };
+
+    return rules_build(&src, &env, d);
+}
+
 struct policy *policy_judge(const struct cfg_input *body, const struct cfg_input *local, const struct out_env *env, struct diag *d)
 {
     static const struct out_env nothing; /* check and explain: nobody dials */
@@ -32,7 +49,7 @@ struct policy *policy_judge(const struct cfg_input *body, const struct cfg_input
     if ((p = calloc(1, sizeof(*p))) && (p->outs = out_set_new(prof, env ? env : &nothing, d))) {
         p->refs = 1;
         p->profile = prof; /* the outbounds took it over */
-        if ((p->rules = rules_build(prof->rules, prof->n_rules, find_target, p->outs, d)) && !cfg_failed(prof->doc))
+        if ((p->rules = build_rules(p, d)) && !cfg_failed(prof->doc))
             return p;
         policy_put(p);
     } else {
@@ -75,43 +92,66 @@ static void follow(struct policy *p, struct outbound *o, const struct flow_meta 
     v->action = v->n_chain ? v->chain[v->n_chain - 1]->ops->action : OUT_REJECT;
 }
 
-/* Does the way end somewhere that hands the flow to the next rule? */
-static bool passes(const struct verdict *v, const struct flow_meta *m)
+/* Where the way ends may hand the flow on. */
+enum onward { STAYS, NEXT_RULE, NEXT_INSIDE /* the next rule of the same list */ };
+
+static enum onward onward(const struct verdict *v, const struct flow_meta *m)
 {
     const struct outbound *leaf = v->n_chain ? v->chain[v->n_chain - 1] : NULL;
 
     if (!leaf)
-        return false;
-    return !strcmp(leaf->name, "PASS") || !strcmp(leaf->name, "PASS-RULE") ||
-           (m->net == FLOW_UDP && (v->action == OUT_PROXY || v->action == OUT_GROUP) && !leaf->udp);
+        return STAYS;
+    if (!strcmp(leaf->name, "PASS-RULE"))
+        return NEXT_INSIDE;
+    if (!strcmp(leaf->name, "PASS"))
+        return NEXT_RULE;
+    for (int i = 0; i < v->n_chain && m->net == FLOW_UDP; i++)
+        if (!v->chain[i]->udp)
+            return NEXT_RULE;
+    return STAYS;
 }
 
-static int by_rules(struct policy *p, const struct flow_meta *m, struct rule_pos *pos, struct verdict *v)
+static enum need by_rules(struct policy *p, const struct flow_meta *m, struct rule_pos *pos, struct verdict *v)
 {
+    struct rule_hit hit;
+
+    if (p->profile->find_process == FIND_PROCESS_OFF)
+        pos->proc_tried = true;
     for (;;) {
-        switch (rules_match(p->rules, pos, m, &v->rule)) {
-        case MATCH_NEED_IP: return -EAGAIN;
-        case MATCH_NONE:
-            v->rule = NULL;
-            follow(p, out_find(p->outs, "DIRECT"), m, v);
-            return 0;
-        case MATCH_HIT: break;
+        memset(v, 0, sizeof(*v));
+        switch (rules_match(p->rules, pos, m, &hit)) {
+        case MATCH_NEED_IP: return NEED_ADDRESS;
+        case MATCH_NEED_PROC: return NEED_PROGRAM;
+        case MATCH_NONE: follow(p, out_find(p->outs, "DIRECT"), m, v); return NEED_NOTHING;
+        case MATCH_HIT: follow(p, hit.by->target_id < 0 ? NULL : out_at(p->outs, hit.by->target_id), m, v); break;
+        case MATCH_MISSING: follow(p, NULL, m, v); break;
         }
-        follow(p, v->rule->target_id < 0 ? NULL : out_at(p->outs, v->rule->target_id), m, v);
-        if (!passes(v, m))
-            return 0;
+        v->rule = hit.rule;
+        v->by = hit.by;
+        switch (onward(v, m)) {
+        case STAYS: return NEED_NOTHING;
+        case NEXT_RULE: rules_leave(pos); break;
+        case NEXT_INSIDE: break;
+        }
     }
 }
 
-int policy_decide(struct policy *p, enum mode mode, const struct flow_meta *m, struct rule_pos *pos, struct verdict *v)
+static enum need decide(struct policy *p, enum mode mode, const struct flow_meta *m, struct rule_pos *pos, struct verdict *v)
 {
-    memset(v, 0, sizeof(*v));
     if (mode == MODE_RULE)
         return by_rules(p, m, pos, v);
+    memset(v, 0, sizeof(*v));
     follow(p, out_find(p->outs, mode == MODE_GLOBAL ? "GLOBAL" : "DIRECT"), m, v);
-    if (passes(v, m))
+    if (onward(v, m) != STAYS)
         v->action = OUT_REJECT; /* global mode has no next rule: never silently in clear */
-    return 0;
+    return NEED_NOTHING;
+}
+
+enum need policy_decide(struct policy *p, enum mode mode, const struct flow_meta *m, struct rule_pos *pos, struct verdict *v)
+{
+    if (p->profile->find_process == FIND_PROCESS_ALWAYS && mode == MODE_RULE && !m->proc && !pos->proc_tried)
+        return NEED_PROGRAM;
+    return decide(p, mode, m, pos, v);
 }
 
 void policy_by_name(struct policy *p, const char *name, const struct flow_meta *m, struct verdict *v)
@@ -132,35 +172,54 @@ static enum explain_action action_of(const struct verdict *v)
     return EXPLAIN_NONE;
 }
 
+static void give_address(struct explain *x, struct rule_pos *pos)
+{
+    x->resolved = x->n_answer > 0;
+    pos->ip_failed = !x->resolved;
+    if (x->resolved)
+        x->meta.dst.at.ip = x->answer[0];
+}
+
+static const char *note_on(const struct explain *x, const struct verdict *v)
+{
+    const struct outbound *leaf = v->n_chain ? v->chain[v->n_chain - 1] : NULL;
+
+    if (leaf && leaf->why && v->action == OUT_PROXY)
+        return leaf->why; /* its flows are rejected with that reason */
+    if (v->rule && !leaf)
+        return v->by->target_id < 0 ? "the rule's target does not exist: the flow is rejected"
+                                    : "the rule's data are not there: the flow is rejected (strict mode)";
+    if (x->mode == MODE_RULE && !v->rule)
+        return "no rule matches: DIRECT";
+    if (x->mode != MODE_RULE && v->action == OUT_REJECT && leaf && leaf->ops->action == OUT_PROXY)
+        return "the node carries no UDP: the flow is rejected";
+    return NULL;
+}
+
 void policy_explain(struct policy *p, struct explain *x)
 {
     struct rule_pos pos = { 0 };
     struct verdict v;
 
     x->asks = false;
-    while (policy_decide(p, x->mode, &x->meta, &pos, &v) == -EAGAIN) {
+    for (enum need need; (need = decide(p, x->mode, &x->meta, &pos, &v)) != NEED_NOTHING;) {
+        if (need == NEED_PROGRAM) {
+            x->needed_proc = true;
+            x->meta.proc = x->proc;
+            pos.proc_tried = true;
+            continue;
+        }
         x->needed_ip = true;
         if (x->may_ask) {
             x->asks = true;
             return;
         }
-        if (x->n_answer > 0) {
-            x->meta.dst.at.ip = x->answer[0];
-            x->resolved = true;
-        } else {
-            pos.ip_failed = true;
-        }
+        give_address(x, &pos);
     }
     x->rule = v.rule;
+    x->by = v.by;
     x->n_chain = v.n_chain;
     memcpy(x->chain, v.chain, sizeof(x->chain));
     x->action = action_of(&v);
-    if (v.n_chain && v.chain[v.n_chain - 1]->why && v.action == OUT_PROXY)
-        x->note = v.chain[v.n_chain - 1]->why; /* its flows are rejected with that reason */
-    else if (v.rule && v.rule->target_id < 0)
-        x->note = "the rule's target does not exist: the flow is rejected";
-    else if (x->mode == MODE_RULE && !v.rule)
-        x->note = "no rule matches: DIRECT";
-    else if (x->mode != MODE_RULE && v.action == OUT_REJECT && v.n_chain && v.chain[v.n_chain - 1]->ops->action == OUT_PROXY)
-        x->note = "the node carries no UDP: the flow is rejected";
+    x->note = note_on(x, &v);
 }

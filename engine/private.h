@@ -19,14 +19,17 @@
 /* ---- verdict ---- */
 
 struct verdict {
-    struct rule *rule; /* NULL: the mode decided, or nothing matched */
+    struct rule *rule;     /* NULL: the mode decided, or nothing matched */
+    const struct rule *by; /* whose target it is: rule, or one of the list that a SUB-RULE opened */
     struct outbound *chain[OUT_CHAIN_MAX];
-    int n_chain; /* 0: a rule with an unknown target, to be rejected */
+    int n_chain; /* 0: a rule with an unknown target, or without its data in strict mode: to be rejected */
     enum out_action action;
 };
 
-/* Decides by mode and rules. 0, or -EAGAIN when the address of m's name is needed first (set m->dst.at.ip or pos->ip_failed, call again). */
-int policy_decide(struct policy *p, enum mode mode, const struct flow_meta *m, struct rule_pos *pos, struct verdict *v);
+/* Decides by mode and rules, or says which fact is needed first: NEED_ADDRESS: set m->dst.at.ip or pos->ip_failed; NEED_PROGRAM: set
+ * pos->proc_tried, and m->proc if it was found; then call again. */
+enum need { NEED_NOTHING, NEED_ADDRESS, NEED_PROGRAM };
+enum need policy_decide(struct policy *p, enum mode mode, const struct flow_meta *m, struct rule_pos *pos, struct verdict *v);
 /* The way through an outbound or group, whatever the rules say; none of that name: a verdict that rejects. */
 void policy_by_name(struct policy *p, const char *name, const struct flow_meta *m, struct verdict *v);
 struct policy *policy_get(struct policy *p);
@@ -67,6 +70,8 @@ int flow_init(struct flow *f, struct engine *e, const struct flow_meta *m);
 /* Unlinks and releases all it holds; logs the flow's line and keeps it among the closed ones when it ever was matched. */
 void flow_fini(struct flow *f);
 void flow_set_state(struct flow *f, enum flow_state s);
+/* Finds the program behind a flow, if that can be done: fills meta.proc. */
+void flow_find_program(struct flow *f);
 /* Takes over what the rules said; counts the hit. */
 void flow_set_verdict(struct flow *f, const struct verdict *v);
 static inline struct outbound *flow_leaf(const struct flow *f)

@@ -388,10 +388,15 @@ static void match(struct udp_pair *p)
 {
     struct verdict v;
 
-    if (policy_decide(p->f.pol, p->f.eng->mode, &p->f.meta, &p->pos, &v) == -EAGAIN)
-        look_up(p, LOOKUP_RULES, on_rule_address);
-    else
-        act(p, &v);
+    switch (policy_decide(p->f.pol, p->f.eng->mode, &p->f.meta, &p->pos, &v)) {
+    case NEED_ADDRESS: look_up(p, LOOKUP_RULES, on_rule_address); break;
+    case NEED_PROGRAM:
+        flow_find_program(&p->f);
+        p->pos.proc_tried = true;
+        match(p);
+        break;
+    case NEED_NOTHING: act(p, &v); break;
+    }
 }
 
 static struct udp_pair *pair_new(struct engine *e, const struct flow_meta *m)

@@ -408,9 +408,13 @@ static const struct tcp_ext_arg_callbacks ext_callbacks;
 static err_t on_passive_open(u8_t id, struct tcp_pcb_listen *listener, struct tcp_pcb *child)
 {
     struct tcp_flow *f = the_stack->opening;
+    uint32_t most;
 
     if (!f)
         return ERR_VAL;
+    most = f->st->mtu - ip_header_len(f->dst.ip.ver) - TCP_HEADER; /* lwIP finds no route to ask */
+    if (child->mss > most)
+        child->mss = (u16_t)most;
     f->pcb = child;
     f->peer_mss = child->mss;
     tcp_arg(child, f);

@@ -767,6 +767,22 @@ static void clients_of_tiny_segments_get_their_bytes(void **state)
         }
 }
 
+/* A client with jumbo frames behind a device without: look() refuses what is larger than the MTU. */
+static void an_mss_larger_than_the_device(void **state)
+{
+    for (size_t k = 0; k < COUNT(kernels); k++)
+        for (int ver = 4; ver <= 6; ver += 2) {
+            struct trip t;
+
+            trip_open(&t, &kernels[k], ver, 1000, 50000);
+            t.a.mss = 65495;
+            app_connect(&t.a);
+            world_until(&t.w, 1000, trip_done(&t));
+            trip_check(&t);
+            trip_close(&t);
+        }
+}
+
 /* The kernel cuts what we resend, too, and no piece may be larger than the client said. */
 static void what_is_sent_again_respects_the_clients_mss(void **state)
 {
@@ -1222,6 +1238,7 @@ int main(void)
         cmocka_unit_test(every_byte_through_every_weather),
         cmocka_unit_test(windows_that_begin_with_nothing),
         cmocka_unit_test(clients_of_tiny_segments_get_their_bytes),
+        cmocka_unit_test(an_mss_larger_than_the_device),
         cmocka_unit_test(what_is_sent_again_respects_the_clients_mss),
         cmocka_unit_test(the_end_does_not_come_before_the_last_byte),
         cmocka_unit_test(an_applications_reset_reaches_the_owner),

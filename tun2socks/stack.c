@@ -166,12 +166,14 @@ static void on_tun(struct io *io, uint32_t ready)
 {
     struct stack *st = container_of(io, struct stack, tun);
     size_t head = st->vnet ? VNET_HEADER : 0;
-    struct rxbuf *b;
-    ssize_t n;
+    uint8_t lost[64];
 
     st->in_batch = true;
-    for (int i = 0; i < BATCH && (b = pool_get(&st->rx)); i++) {
-        n = read(io->fd, b->data + RX_IP - head, RX_ROOM + head);
+    for (int i = 0; i < BATCH; i++) {
+        struct rxbuf *b = pool_get(&st->rx);
+        struct virtio_net_hdr vh = { 0 };
+        ssize_t n = read(io->fd, b ? b->data + RX_IP - head : lost, b ? RX_ROOM + head : sizeof(lost));
+
         if (n <= (ssize_t)head) {
             pool_put(&st->rx, b);
             if (n < 0 && errno != EAGAIN && errno != EINTR) {
@@ -182,8 +184,10 @@ static void on_tun(struct io *io, uint32_t ready)
         }
         st->stats.rx_packets++;
         st->stats.rx_bytes += (uint64_t)n;
-        struct virtio_net_hdr vh = { 0 };
-
+        if (!b) { /* no memory: the packet is lost, for one that stayed would keep us busy */
+            st->stats.dropped++;
+            continue;
+        }
         memcpy(&vh, b->data + RX_IP - head, head);
         input(st, b, b->data + RX_IP, (size_t)n - head, &vh);
     }

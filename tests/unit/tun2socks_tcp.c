@@ -42,7 +42,7 @@ static struct seen expect(struct world *w, uint16_t port, uint8_t flags)
     if ((s->flags & ~PSH) != flags)
         fail_msg("%s: flags %#x instead of %#x", w->k.name, s->flags, flags);
     copy = *s;
-    free(s);
+    raw_free(s);
     return copy;
 }
 
@@ -228,7 +228,7 @@ static void refused_as_told(void **state)
             assert_int_equal(get16(s->l4 + 8 + ihl + 2), 443);
             assert_int_equal(get32(s->l4 + 8 + ihl + 4), ISS); /* what the kernel finds the socket by */
         }
-        free(s);
+        raw_free(s);
         assert_int_equal(world_stats(&w).tcp_flows, 0);
         assert_int_equal(world_stats(&w).held_syns, 0);
         w.on_flow = NULL; /* nothing is remembered */
@@ -300,12 +300,12 @@ static void resets_are_rationed(void **state)
         world_settle(&w);
     }
     for (struct seen *s; (s = world_take(&w)); n++)
-        free(s);
+        raw_free(s);
     assert_int_equal(n, 200);
     world_pass(&w, 1000);
     say(&w, 4, 1000, ACK, ISS, 5000);
     for (struct seen *s; (s = world_take(&w)); later++)
-        free(s);
+        raw_free(s);
     assert_int_equal(later, 1);
     world_close(&w);
 }
@@ -590,8 +590,8 @@ static void a_ring_grows_only_for_who_keeps_it_full(void **state)
     trip_open(&t, &kernels[3], 4, 0, 0); /* drips: what is on its way stays small */
     trip_shuts = false;
     t.a.close_after = false;
-    free(t.a.have);
-    assert_non_null(t.a.have = calloc(1, t.a.expect = 1000000));
+    raw_free(t.a.have);
+    assert_non_null(t.a.have = raw_calloc(1, t.a.expect = 1000000));
     app_connect(&t.a);
     world_settle(&t.w);
     for (int i = 0; i < 100; i++) {
@@ -637,7 +637,7 @@ static void an_mss_announced_later_changes_nothing(void **state)
         say(&w, 4, 1000, ACK, ISS + 1, seq); /* the window opens */
         assert_non_null(s = world_take(&w));
         assert_true(s->len > 100);
-        free(s);
+        raw_free(s);
         world_close(&w);
     }
 }
@@ -805,7 +805,7 @@ static void what_is_sent_again_respects_the_clients_mss(void **state)
         world_pass(&w, 10000); /* nothing is acknowledged */
         for (; (s = world_take(&w)); n++) {
             assert_true(s->len <= 536 || (s->vh.gso_type && s->vh.gso_size <= 536));
-            free(s);
+            raw_free(s);
         }
         assert_true(n > 2);
         world_close(&w);

@@ -38,6 +38,12 @@
 #include "tun2socks/packet.h"
 #include "tun2socks/tun2socks.h"
 
+#ifndef TESTS_ALLOC_H /* which has its own */
+#define raw_malloc malloc
+#define raw_calloc calloc
+#define raw_free   free
+#endif
+
 #define COUNT(a)     (sizeof(a) / sizeof((a)[0]))
 #define VNET         10
 #define PACKET_MAX   65600
@@ -188,7 +194,7 @@ static inline void owner_ready(struct stream *s, unsigned what)
 
 static inline struct owner *owner_new(struct world *w, struct stream *s, const struct flow_meta *m)
 {
-    struct owner *o = calloc(1, sizeof(*o));
+    struct owner *o = raw_calloc(1, sizeof(*o));
 
     assert_non_null(o);
     *o =
@@ -300,7 +306,7 @@ static inline void world_forget(struct world *w)
 {
     for (struct list_head *n; (n = list_first(&w->out));) {
         list_del(n);
-        free(container_of(n, struct seen, node));
+        raw_free(container_of(n, struct seen, node));
     }
 }
 
@@ -317,7 +323,7 @@ static inline void world_close(struct world *w)
     for (struct owner *o; (o = w->first);) {
         owner_close(o, 0);
         w->first = o->next;
-        free(o);
+        raw_free(o);
     }
     loop_turn(w->loop, 0);
     if (w->st && !w->may_drop)
@@ -328,8 +334,8 @@ static inline void world_close(struct world *w)
     world_forget(w);
     for (struct list_head *n; (n = list_first(&w->fly));) {
         list_del(n);
-        free(container_of(n, struct flying, node)->down);
-        free(container_of(n, struct flying, node));
+        raw_free(container_of(n, struct flying, node)->down);
+        raw_free(container_of(n, struct flying, node));
     }
     close(w->tun);
     close(w->far);
@@ -467,7 +473,7 @@ static inline void look_tcp(struct world *w, struct seen *s)
 static inline struct seen *look(struct world *w, const uint8_t *b, size_t n)
 {
     size_t head = w->k.vnet ? VNET : 0;
-    struct seen *s = malloc(sizeof(*s) + n);
+    struct seen *s = raw_malloc(sizeof(*s) + n);
 
     assert_non_null(s);
     assert_true(n > head);
@@ -628,11 +634,11 @@ static inline void net_up(struct world *w, const uint8_t *raw, size_t n)
         return;
     }
     for (int i = 0; i <= (w->twice && dice(&w->rnd) % 100 < w->twice); i++) {
-        struct flying *f = malloc(sizeof(*f) + n);
+        struct flying *f = raw_malloc(sizeof(*f) + n);
 
         assert_non_null(f);
         if (lost(w)) {
-            free(f);
+            raw_free(f);
             continue;
         }
         f->down = NULL;
@@ -649,7 +655,7 @@ static inline void net_down_one(struct world *w, struct seen *s)
 {
     if (is_perfect(w)) {
         app_input(app_of(w, &s->to), s);
-        free(s);
+        raw_free(s);
         return;
     }
     for (int i = 0; i <= (w->twice && dice(&w->rnd) % 100 < w->twice); i++) {
@@ -657,22 +663,22 @@ static inline void net_down_one(struct world *w, struct seen *s)
 
         if (lost(w))
             continue;
-        assert_non_null(f = calloc(1, sizeof(*f)));
-        assert_non_null(f->down = malloc(sizeof(*s) + s->n));
+        assert_non_null(f = raw_calloc(1, sizeof(*f)));
+        assert_non_null(f->down = raw_malloc(sizeof(*s) + s->n));
         *f->down = *s;
         memcpy(f->down->raw, s->ip, s->n);
         f->down->ip = f->down->raw;
         f->down->data = f->down->raw + (s->data - s->ip);
         fly(w, f);
     }
-    free(s);
+    raw_free(s);
 }
 
 /* As the kernel would cut it. */
 static inline void net_down(struct world *w, struct seen *s)
 {
     while (s->vh.gso_type && s->len > s->vh.gso_size) {
-        struct seen *part = malloc(sizeof(*s) + s->n);
+        struct seen *part = raw_malloc(sizeof(*s) + s->n);
 
         assert_non_null(part);
         *part = *s;
@@ -693,16 +699,17 @@ static inline void net_deliver(struct world *w)
 {
     for (struct list_head *n; (n = list_first(&w->fly));) {
         struct flying *f = container_of(n, struct flying, node);
+        struct app *a;
 
         if (f->due_ms > fake_ms)
             return;
         list_del(n);
-        if (f->down)
-            app_input(app_of(w, &f->down->to), f->down);
-        else
+        if (!f->down)
             world_write(w, f->raw, f->n);
-        free(f->down);
-        free(f);
+        else if ((a = app_of(w, &f->down->to))) /* it may be gone */
+            app_input(a, f->down);
+        raw_free(f->down);
+        raw_free(f);
     }
 }
 
@@ -849,7 +856,7 @@ static inline void owner_write(struct owner *o)
             o->sent += (uint32_t)n;
     }
     if (o->s && o->shut_after && !o->shut && !o->err && o->sent == o->to_send) {
-        assert_int_equal(stream_shutdown(o->s), 0);
+        o->err = stream_shutdown(o->s);
         o->shut = true;
     }
 }
@@ -922,7 +929,7 @@ static inline void app_init(struct app *a, struct world *w, int ver, uint16_t po
                        .out_seed = port,
                        .in_seed = port * 7u };
     a->bite = a->mss;
-    assert_non_null(a->have = calloc(1, expect + 1));
+    assert_non_null(a->have = raw_calloc(1, expect + 1));
     for (int i = 0; i < APPS; i++)
         if (!w->apps[i]) {
             w->apps[i] = a;
@@ -936,7 +943,7 @@ static inline void app_fini(struct app *a)
     for (int i = 0; i < APPS; i++)
         if (a->w->apps[i] == a)
             a->w->apps[i] = NULL;
-    free(a->have);
+    raw_free(a->have);
     a->have = NULL;
 }
 
@@ -1054,9 +1061,6 @@ static inline void app_data(struct app *a, const struct seen *s)
 static inline void app_input(struct app *a, const struct seen *s)
 {
     a->n_segments++;
-    if (getenv("TRACE"))
-        printf("%llu down seq %u ack %u len %u flags %x wnd %u; got %u\n", (unsigned long long)fake_ms, s->seq - a->irs, s->ack - a->iss,
-               s->len, s->flags, s->wnd, a->got);
     if (a->reset)
         return;
     if (s->flags & RST) { /* both ends were seen: it was the answer to the last acknowledgement that got lost, TIME_WAIT is not kept */

@@ -680,8 +680,10 @@ static int tcp_do_accept(struct stream *s)
     st->listener->local_port = 0;
     st->opening = NULL;
     drop_syn(f);
-    if (!f->pcb && !f->err)
-        f->err = -ENOMEM;
+    if (!f->pcb) {
+        unmap(f); /* the client will ask again */
+        f->err = f->err ? f->err : -ENOMEM;
+    }
     return f->err;
 }
 

@@ -290,6 +290,30 @@ static void a_stack_that_cannot_be_made(void **state)
     world_close(&w);
 }
 
+/* The client asks again in the same batch, before the record of the first try is gone. */
+static void a_syn_again_after_memory_ran_out(void **state)
+{
+    struct endpoint c = client(0);
+
+    for (unsigned long n = 1; n < 12; n++)
+        for (unsigned long so_many = 1; so_many < 8; so_many++) { /* lwIP asks for a pcb five times */
+            struct world w;
+
+            world_open(&w, &kernels[0]);
+            w.may_drop = true;
+            w.on_flow = careful;
+            say(&w, &c, SYN, 1000, 0);
+            say(&w, &c, SYN, 1000, 0);
+            say(&w, &c, ACK, 1001, 1);
+            say(&w, &c, RST, 1001, 0);
+            alloc_fail(n, so_many);
+            loop_turn(w.loop, 0);
+            alloc_fail(0, 0);
+            world_settle(&w);
+            world_close(&w);
+        }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -299,6 +323,7 @@ int main(void)
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(memory_may_be_gone_for_good),
         cmocka_unit_test(a_stack_that_cannot_be_made),
+        cmocka_unit_test(a_syn_again_after_memory_ran_out),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -548,17 +548,29 @@ static void rx_free(struct pbuf *p)
     pool_put(&the_stack->rx, container_of((struct pbuf_custom *)p, struct rxbuf, pc));
 }
 
+/* What comes too early stays with lwIP until the gap is filled: then as a copy of its own size, not in a buffer for 64 KiB. */
+static struct pbuf *copy_of_early(const struct tcp_flow *f, const uint8_t *l4, uint32_t len)
+{
+    struct pbuf *p;
+
+    if (!f->pcb || len >= COMPACT_BELOW || get32(l4 + 4) == f->pcb->rcv_nxt || !(p = pbuf_alloc(PBUF_RAW, (u16_t)len, PBUF_RAM)))
+        return NULL;
+    memcpy(p->payload, l4, len);
+    return p;
+}
+
 /* Gives a segment to lwIP as if ip_input had; b is taken over. */
 static void feed(struct tcp_flow *f, struct rxbuf *b, uint8_t *ip, uint8_t *l4, uint32_t l4_len)
 {
     struct stack *st = f->st;
-    struct pbuf *p;
+    struct pbuf *copy, *p;
     bool mine;
 
     if (f->pcb) /* lwIP would take an MSS from any segment, and assert that what is queued is no larger; after the SYN no option is of use */
         memset(l4 + TCP_HEADER, 1, (l4[12] >> 4) * 4u - TCP_HEADER);
+    copy = copy_of_early(f, l4, l4_len);
     b->pc.custom_free_function = rx_free;
-    p = pbuf_alloced_custom(PBUF_RAW, (u16_t)l4_len, PBUF_REF, &b->pc, l4, (u16_t)l4_len);
+    p = copy ? copy : pbuf_alloced_custom(PBUF_RAW, (u16_t)l4_len, PBUF_REF, &b->pc, l4, (u16_t)l4_len);
     ip_data.current_netif = ip_data.current_input_netif = &st->netif;
     ip_data.current_ip4_header = f->dst.ip.ver == 4 ? (const struct ip_hdr *)ip : NULL;
     ip_data.current_ip6_header = f->dst.ip.ver == 6 ? (struct ip6_hdr *)ip : NULL;
@@ -569,6 +581,8 @@ static void feed(struct tcp_flow *f, struct rxbuf *b, uint8_t *ip, uint8_t *l4, 
     tcp_input(p, &st->netif);
     send_fin(f);
     leave(f, mine);
+    if (copy)
+        pool_put(&st->rx, b);
 }
 
 static bool keep_syn(struct tcp_flow *f, const struct packet *p)

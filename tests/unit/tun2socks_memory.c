@@ -168,6 +168,33 @@ static void the_number_of_flows_is_bounded(void **state)
 
 /* ---- what one client can pin ---- */
 
+/* Every other byte of the window, one by one: what lwIP keeps of them must not be a receive buffer each. */
+static void bytes_out_of_order_pin_no_more_than_they_are(void **state)
+{
+    struct world w;
+    struct endpoint c = client(0);
+    size_t before;
+    uint32_t ack;
+
+    world_open(&w, &kernels[0]);
+    ack = open_from(&w, &c);
+    before = alloc.bytes;
+    for (uint32_t i = 1; i < 40000; i += 2) {
+        struct segment g = seg(&c, ACK | PSH, 1001 + i, ack);
+        uint8_t byte = pattern_at(c.port, i);
+
+        g.data = &byte;
+        g.len = 1;
+        send_segment(&w, &g);
+        if (i % 64 == 63)
+            loop_turn(w.loop, 0);
+    }
+    world_settle(&w);
+    world_forget(&w);
+    assert_true(alloc.bytes - before < 512 << 10);
+    world_close(&w);
+}
+
 /* ---- nothing left ---- */
 
 static void careful(struct owner *o)
@@ -320,6 +347,7 @@ int main(void)
         cmocka_unit_test(ten_thousand_cost_a_packet_no_more_than_one),
         cmocka_unit_test(a_flood_of_syns_is_bounded),
         cmocka_unit_test(the_number_of_flows_is_bounded),
+        cmocka_unit_test(bytes_out_of_order_pin_no_more_than_they_are),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(memory_may_be_gone_for_good),
         cmocka_unit_test(a_stack_that_cannot_be_made),

@@ -61,6 +61,7 @@
 #define TCP_QUEUE_OOSEQ                 1
 #define LWIP_TCP_SACK_OUT               1
 #define TCP_OOSEQ_MAX_BYTES             (128 * 1024)
+#define TCP_OOSEQ_MAX_PBUFS             256 /* of 536 bytes and more; each costs some, however small */
 #define LWIP_TCP_TIMESTAMPS             0
 #define TCP_LISTEN_BACKLOG              0
 #define TCP_TMR_INTERVAL                50 /* least retransmission time 0.3 s instead of 1.5 s */

@@ -29,8 +29,10 @@
 #define HELD_MAX 4096
 #define TELL_BYTES 32768       /* an owner is told before the end of the batch when this much is queued */
 #define COMPACT_BELOW 16384    /* a queued packet smaller than this is copied out of its 64 KiB buffer */
+#define BLOCK_SPARE 4096       /* behind the copy there is room for this much more, at most */
 #define SEND_MIN (128u << 10)  /* bytes on their way to the application: at first */
 #define SEND_MAX (1u << 20)    /* and at most */
+#define SEND_TIGHT (16u << 10) /* when memory is short */
 #define QUEUE_MAX 4096         /* of lwIP's buffers that hold them: enough for SEND_MAX in segments of 536 */
 #define LINGER_MS 120000
 #define SYN_WINDOW_MIN 1072    /* lwIP's segments are half of the largest window it saw; seeing none it makes them of any size, and asserts when it sees one */
@@ -194,22 +196,43 @@ static void note(struct tcp_flow *f, uint8_t what)
         loop_defer(f->st->loop, &f->st->flush);
 }
 
-/* Copies what stays queued out of the big receive buffers. */
+/* A place for what stays queued: the more that is, the larger. tot_len is its room; a pbuf of the queue that is none has as much room as bytes. */
+static struct pbuf *new_block(const struct tcp_flow *f, uint32_t len)
+{
+    uint32_t spare = f->rx_len < BLOCK_SPARE ? f->rx_len : BLOCK_SPARE;
+    struct pbuf *b = pbuf_alloc(PBUF_RAW, (u16_t)(len + spare), PBUF_RAM);
+
+    if (b)
+        b->len = 0;
+    return b;
+}
+
+/* Copies small pieces that stay queued together, out of the big receive buffers. */
 static void compact(struct tcp_flow *f)
 {
-    for (struct pbuf **at = &f->rx; *at; at = &(*at)->next) {
-        struct pbuf *p = *at, *copy;
+    struct pbuf **at = &f->rx, *last = NULL;
 
-        if (!(p->flags & PBUF_FLAG_IS_CUSTOM) || p->len >= COMPACT_BELOW || !(copy = pbuf_alloc(PBUF_RAW, p->len, PBUF_RAM)))
-            continue;
-        memcpy(copy->payload, p->payload, p->len);
-        copy->next = p->next;
-        *at = copy;
-        if (f->rx_end == &p->next)
-            f->rx_end = &copy->next;
-        p->next = NULL;
-        pbuf_free(p);
+    while (*at) {
+        struct pbuf *p = *at, *to = last && last->tot_len - last->len >= p->len ? last : NULL;
+
+        if (!to && p->flags & PBUF_FLAG_IS_CUSTOM && p->len < COMPACT_BELOW && (to = new_block(f, p->len))) {
+            to->next = p;
+            *at = to;
+            at = &to->next;
+        }
+        if (to) {
+            memcpy((uint8_t *)to->payload + to->len, p->payload, p->len);
+            to->len = (u16_t)(to->len + p->len);
+            *at = p->next;
+            p->next = NULL;
+            pbuf_free(p);
+            last = to;
+        } else {
+            last = p;
+            at = &p->next;
+        }
     }
+    f->rx_end = at;
 }
 
 static void tell(struct tcp_flow *f)
@@ -357,10 +380,10 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
     }
     f->rx_len += p->tot_len;
     f->st->buffers += p->tot_len;
-    *f->rx_end = p;
-    while (p->next)
-        p = p->next;
-    f->rx_end = &p->next;
+    for (*f->rx_end = p; p; p = p->next) {
+        p->tot_len = p->len; /* the chain is ours now; see new_block() */
+        f->rx_end = &p->next;
+    }
     note(f, STREAM_READABLE);
     return ERR_OK;
 }
@@ -781,6 +804,7 @@ static void tcp_do_consume(struct stream *s, size_t n)
     if (left && f->rx) {
         f->rx->payload = (uint8_t *)f->rx->payload + left;
         f->rx->len = (u16_t)(f->rx->len - left);
+        f->rx->tot_len = (u16_t)(f->rx->tot_len - left);
     }
     f->rx_len -= (uint32_t)n;
     f->st->buffers -= n;

@@ -195,6 +195,42 @@ static void bytes_out_of_order_pin_no_more_than_they_are(void **state)
     world_close(&w);
 }
 
+/* T4, T7: an upstream that does not read, and an application that writes byte by byte. */
+static void bytes_that_nobody_reads_are_kept_together(void **state)
+{
+    struct world w;
+    struct endpoint c = client(0);
+    size_t before;
+    uint32_t ack;
+
+    world_open(&w, &kernels[0]);
+    ack = open_from(&w, &c);
+    w.first->reads = false;
+    before = alloc.bytes;
+    for (uint32_t i = 0; i < 100000; i++) {
+        struct segment g = seg(&c, ACK | PSH, 1001 + i, ack);
+        uint8_t byte = pattern_at(c.port, i);
+
+        g.data = &byte;
+        g.len = 1;
+        send_segment(&w, &g);
+        if (i % 64 == 63) {
+            loop_turn(w.loop, 0);
+            world_settle(&w);
+            world_forget(&w);
+        }
+    }
+    world_settle(&w);
+    assert_int_equal(world_stats(&w).buffers, 100000);
+    assert_true(alloc.bytes - before < 256 << 10);
+    w.first->reads = true;
+    w.first->bite = 777;
+    while (w.first->got < 100000)
+        owner_read(w.first);
+    assert_true(alloc.bytes - before < 64 << 10);
+    world_close(&w);
+}
+
 /* ---- nothing left ---- */
 
 static void careful(struct owner *o)
@@ -348,6 +384,7 @@ int main(void)
         cmocka_unit_test(a_flood_of_syns_is_bounded),
         cmocka_unit_test(the_number_of_flows_is_bounded),
         cmocka_unit_test(bytes_out_of_order_pin_no_more_than_they_are),
+        cmocka_unit_test(bytes_that_nobody_reads_are_kept_together),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(memory_may_be_gone_for_good),
         cmocka_unit_test(a_stack_that_cannot_be_made),

@@ -36,8 +36,8 @@ struct rxbuf {
 #define CHUNK_BYTES 65000
 struct chunk {
     struct chunk *next;
-    uint32_t filled, acked;
-    uint8_t data[CHUNK_BYTES];
+    uint32_t size, filled, acked; /* size: CHUNK_BYTES, or less when memory is short */
+    uint8_t data[];
 };
 
 /* Allows rate a second, with a burst of as many. */

@@ -297,7 +297,7 @@ int stack_new(const struct stack_opts *o, struct stack **out)
     list_init(&st->dirty);
     frag_init(&st->frags);
     pool_init(&st->rx, sizeof(struct rxbuf), 16);
-    pool_init(&st->chunks, sizeof(struct chunk), 32);
+    pool_init(&st->chunks, sizeof(struct chunk) + CHUNK_BYTES, 32);
     st->tun.cb = on_tun;
     the_stack = st;
     if ((r = map_init(&st->flows, 256)) == 0 && (r = start_lwip(st)) == 0 && (r = io_watch(st->loop, &st->tun, o->tun_fd, IO_READ)) == 0) {

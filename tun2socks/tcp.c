@@ -273,8 +273,11 @@ static void free_rx(struct tcp_flow *f)
 
 static void free_chunk(struct tcp_flow *f, struct chunk *c)
 {
-    f->st->buffers -= sizeof(*c);
-    pool_put(&f->st->chunks, c);
+    f->st->buffers -= sizeof(*c) + c->size;
+    if (c->size == CHUNK_BYTES)
+        pool_put(&f->st->chunks, c);
+    else
+        free(c);
 }
 
 static void free_spare(struct tcp_flow *f)
@@ -832,21 +835,30 @@ static int tx_state(const struct tcp_flow *f)
     return f->tx_shut || !f->pcb ? -EPIPE : 0;
 }
 
+static bool is_tight(const struct stack *st)
+{
+    return st->buffers > st->budget / 10 * 9;
+}
+
 static struct chunk *new_chunk(struct tcp_flow *f)
 {
-    struct chunk *c = pool_get(&f->st->chunks);
+    struct stack *st = f->st;
+    bool tight = is_tight(st);
+    struct chunk *c = tight ? malloc(sizeof(*c) + SEND_TIGHT) : pool_get(&st->chunks);
 
     if (!c)
         return NULL;
-    c->next = NULL;
-    c->filled = c->acked = 0;
-    f->st->buffers += sizeof(*c);
+    *c = (struct chunk){ .size = tight ? SEND_TIGHT : CHUNK_BYTES };
+    st->buffers += sizeof(*c) + c->size;
     return c;
 }
 
-/* How much may be on its way: doubled when the upstream filled it twice without running dry in between, unless memory is short. */
+/* How much may be on its way: doubled when the upstream filled it twice without running dry in between. Not when memory is short; and when it is very short a little
+ * at a time, so that nobody waits for ever. */
 static uint32_t room(struct tcp_flow *f)
 {
+    if (is_tight(f->st))
+        return f->tx_len ? 0 : SEND_TIGHT;
     if (f->tx_len < f->tx_limit)
         return f->tx_limit - f->tx_len;
     if (f->st->buffers > f->st->budget / 4 * 3) {
@@ -883,14 +895,14 @@ static int tcp_do_reserve(struct stream *s, struct iovec *iov, int max)
         f->waits |= STREAM_WRITABLE;
         return 0;
     }
-    if (f->last && f->last->filled < CHUNK_BYTES) {
-        uint32_t k = CHUNK_BYTES - f->last->filled < left ? CHUNK_BYTES - f->last->filled : left;
+    if (f->last && f->last->filled < f->last->size) {
+        uint32_t k = f->last->size - f->last->filled < left ? f->last->size - f->last->filled : left;
 
         iov[n++] = (struct iovec){ f->last->data + f->last->filled, k };
         left -= k;
     }
     while (left && n < max && (*at || (*at = new_chunk(f)))) {
-        uint32_t k = left < CHUNK_BYTES ? left : CHUNK_BYTES;
+        uint32_t k = left < (*at)->size ? left : (*at)->size;
 
         iov[n++] = (struct iovec){ (*at)->data, k };
         left -= k;
@@ -919,8 +931,8 @@ static void tcp_do_commit(struct stream *s, size_t n)
 
     if (!n)
         f->was_full = 0; /* the upstream had nothing */
-    if (f->last && f->last->filled < CHUNK_BYTES && n) {
-        uint32_t k = CHUNK_BYTES - f->last->filled;
+    if (f->last && f->last->filled < f->last->size && n) {
+        uint32_t k = f->last->size - f->last->filled;
 
         k = k < n ? k : (uint32_t)n;
         send_part(f, f->last, k);
@@ -928,7 +940,7 @@ static void tcp_do_commit(struct stream *s, size_t n)
     }
     while (n && f->spare) {
         struct chunk *c = f->spare;
-        uint32_t k = n < CHUNK_BYTES ? (uint32_t)n : CHUNK_BYTES;
+        uint32_t k = n < c->size ? (uint32_t)n : c->size;
 
         f->spare = c->next;
         c->next = NULL;

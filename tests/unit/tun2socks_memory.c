@@ -231,6 +231,43 @@ static void bytes_that_nobody_reads_are_kept_together(void **state)
     world_close(&w);
 }
 
+/* Downloads that nobody reads, more than memory allows: what they hold stays near the budget, and all go on when they are read. */
+static void rings_stay_within_the_budget(void **state)
+{
+    static struct app a[APPS];
+    struct world w;
+    size_t before, most = 0;
+
+    world_open_with(&w, &kernels[3], 0, 4 << 20);
+    before = alloc.bytes;
+    w.on_flow = hold;
+    for (int i = 0; i < APPS; i++) {
+        app_init(&a[i], &w, 4, (uint16_t)(1000 + i), 300000);
+        a[i].reads = false;
+        app_connect(&a[i]);
+    }
+    world_settle(&w);
+    for (struct owner *o = w.first; o; o = o->next) {
+        o->to_send = 300000;
+        owner_accept(o);
+    }
+    for (int i = 0; i < 100; i++) {
+        world_pass(&w, 100);
+        most = alloc.bytes > most ? alloc.bytes : most;
+    }
+    assert_true(world_stats(&w).buffers <= (4 << 20) + APPS * (16 << 10));
+    assert_true(most - before < (6 << 20) + APPS * (20 << 10));
+    for (int i = 0; i < APPS; i++) {
+        a[i].reads = true;
+        app_take(&a[i], UINT32_MAX);
+    }
+    for (int i = 0; i < APPS; i++) {
+        world_until(&w, 60000, a[i].got == 300000);
+        app_fini(&a[i]);
+    }
+    world_close(&w);
+}
+
 /* ---- nothing left ---- */
 
 static void careful(struct owner *o)
@@ -385,6 +422,7 @@ int main(void)
         cmocka_unit_test(the_number_of_flows_is_bounded),
         cmocka_unit_test(bytes_out_of_order_pin_no_more_than_they_are),
         cmocka_unit_test(bytes_that_nobody_reads_are_kept_together),
+        cmocka_unit_test(rings_stay_within_the_budget),
         cmocka_unit_test(any_allocation_may_fail),
         cmocka_unit_test(memory_may_be_gone_for_good),
         cmocka_unit_test(a_stack_that_cannot_be_made),

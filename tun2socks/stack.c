@@ -122,12 +122,12 @@ static void drop(struct stack *st, struct rxbuf *b)
     pool_put(&st->rx, b);
 }
 
-/* Takes b over; ip points into it. */
+/* Takes b over; ip points into it. vh NULL: it was put together from fragments, and is none itself. */
 static void input(struct stack *st, struct rxbuf *b, uint8_t *ip, size_t n, const struct virtio_net_hdr *vh)
 {
     struct packet p;
 
-    if (packet_parse(&p, ip, n) < 0 || stays_here(&p.dst) || addr_eq(&p.src, &p.dst)) {
+    if (packet_parse(&p, ip, n) < 0 || stays_here(&p.dst) || addr_eq(&p.src, &p.dst) || (p.is_fragment && !vh)) {
         drop(st, b);
         return;
     }

@@ -109,11 +109,19 @@ void tun_write(struct stack *st, struct iovec *iov, int n, uint16_t csum_start, 
 
 /* ---- in ---- */
 
+/* All ones behind the device's own prefix. */
+static bool is_own_broadcast(const struct stack *st, const struct addr *a)
+{
+    uint32_t host = st->own4.len < 31 ? UINT32_MAX >> st->own4.len : 0;
+
+    return host && cidr_contains(&st->own4, a) && (get32(a->b) & host) == host;
+}
+
 /* Multicast, broadcast and link-local stay with the link: never relayed. */
-static bool stays_here(const struct addr *dst)
+static bool stays_here(const struct stack *st, const struct addr *dst)
 {
     return addr_is_multicast(dst) || addr_is_link_local(dst) || addr_is_loopback(dst) || addr_is_unspecified(dst) ||
-           (dst->ver == 4 && dst->b[0] == 255);
+           (dst->ver == 4 && (dst->b[0] == 255 || is_own_broadcast(st, dst)));
 }
 
 static void drop(struct stack *st, struct rxbuf *b)
@@ -127,7 +135,7 @@ static void input(struct stack *st, struct rxbuf *b, uint8_t *ip, size_t n, cons
 {
     struct packet p;
 
-    if (packet_parse(&p, ip, n) < 0 || stays_here(&p.dst) || addr_eq(&p.src, &p.dst) || (p.is_fragment && !vh)) {
+    if (packet_parse(&p, ip, n) < 0 || stays_here(st, &p.dst) || addr_eq(&p.src, &p.dst) || (p.is_fragment && !vh)) {
         drop(st, b);
         return;
     }

@@ -345,7 +345,7 @@ static int prepare(struct walk *w)
     w->num = calloc(n, sizeof(*w->num));
     w->low = calloc(n, sizeof(*w->low));
     w->hops = calloc(n, sizeof(*w->hops));
-    w->stack = calloc(n, sizeof(*w->stack));
+    w->stack = calloc(n, sizeof(struct outbound *));
     w->on_stack = calloc(n, sizeof(*w->on_stack));
     return w->colour && w->path && w->num && w->low && w->hops && w->stack && w->on_stack ? 0 : -ENOMEM;
 }

@@ -16,10 +16,10 @@
 #include "outbound/build.h"
 #include "outbound/options.h"
 
-#define GROUP(type_, api_type_, pick_)                                                                                                     \
-    {                                                                                                                                      \
-        .type = type_, .api_type = api_type_, .action = OUT_GROUP, .size = sizeof(struct group), .fini = group_fini, .pick = pick_         \
-    }
+/* NOLINTBEGIN(bugprone-macro-parentheses): initialisers */
+#define GROUP(type_, api_type_, pick_) \
+    { .type = type_, .api_type = api_type_, .action = OUT_GROUP, .size = sizeof(struct group), .fini = group_fini, .pick = pick_ }
+/* NOLINTEND(bugprone-macro-parentheses) */
 
 static const struct outbound_ops types[] = {
     GROUP("select", "Selector", pick_now),          GROUP("url-test", "URLTest", pick_now), GROUP("fallback", "Fallback", pick_now),
@@ -247,8 +247,8 @@ static void order_by_pattern(struct gather *w)
     for (uint32_t i = 0; i < w->n; i++)
         if (b->scratch[i])
             b->scratch[rest++] = b->scratch[i];
-    memcpy(b->scratch2 + n, b->scratch, rest * sizeof(*b->scratch));
-    memcpy(b->scratch, b->scratch2, w->n * sizeof(*b->scratch));
+    memcpy(b->scratch2 + n, b->scratch, rest * sizeof(struct outbound *));
+    memcpy(b->scratch, b->scratch2, w->n * sizeof(struct outbound *));
 }
 
 static int compile(struct gather *w, const char *key, const char *text, bool many, struct filter *out)
@@ -267,9 +267,9 @@ static int keep(struct gather *w)
 {
     struct group *g = w->g;
 
-    if (!(g->members = arena_alloc(&w->b->s->arena, (w->n + 1u) * sizeof(*g->members)))) /* one more: what an empty group uses */
+    if (!(g->members = arena_alloc(&w->b->s->arena, (w->n + 1u) * sizeof(struct outbound *)))) /* one more: what an empty group uses */
         return -ENOMEM;
-    memcpy(g->members, w->b->scratch, w->n * sizeof(*g->members));
+    memcpy(g->members, w->b->scratch, w->n * sizeof(struct outbound *));
     g->n_members = w->n;
     w->b->n_members += w->n;
     return 0;

@@ -282,7 +282,7 @@ const struct outbound_ops gost_relay_ops = {
 static int dns_init(struct outbound *o, const struct opt_src *s)
 {
     o->udp = true;
-    return 0;
+    return out_unsupported(o, "this build cannot hand flows to its resolver");
 }
 
 const struct outbound_ops dns_ops = {
@@ -309,9 +309,9 @@ static int rematch_init(struct outbound *o, const struct opt_src *s)
     struct rematch *m = container_of(o, struct rematch, o);
 
     o->udp = true;
-    if ((m->name && *m->name) || (m->sub_rule && *m->sub_rule))
-        return 0;
-    return opt_missing(s, "target-rematch-name");
+    if ((!m->name || !*m->name) && (!m->sub_rule || !*m->sub_rule))
+        return opt_missing(s, "target-rematch-name");
+    return out_unsupported(o, "this build does not match a flow twice");
 }
 
 const struct outbound_ops rematch_ops = {

@@ -95,16 +95,13 @@ const char *opt_header(const struct opt_headers *h, const char *name)
 
 static const char *absolute(const struct opt_src *s, const char *path)
 {
-    size_t len = path ? strlen(path) : 0;
+    size_t room = (path ? strlen(path) : 0) + 2;
     char *out;
 
-    if (len && path[0] == '/')
+    if (path && path[0] == '/')
         return path;
-    if (!(out = cfg_alloc(s->doc, len + 2)))
-        return NULL;
-    out[0] = '/';
-    if (len)
-        memcpy(out + 1, path, len);
+    if ((out = cfg_alloc(s->doc, room)))
+        snprintf(out, room, "/%s", path ? path : "");
     return out;
 }
 

@@ -260,7 +260,7 @@ static void choose(struct group *g, const char *path, struct diag *d)
     char name[OUT_NAME_MAX], group[OUT_NAME_MAX];
 
     g->now = g->o.ops != group_select ? first_of(g) : g->members[0]->why ? instead_of_first(g) : g->members[0];
-    if (!g->preferred || !*g->preferred) {
+    if (!at || !g->preferred || !*g->preferred) {
         say_choice(g, path, d);
         return;
     }

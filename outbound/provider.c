@@ -281,12 +281,12 @@ static int keep(struct reading *r, struct outbound *o)
 {
     if (r->p->n == r->room) {
         uint32_t room = r->room ? r->room * 2 : 32;
-        struct outbound **more = arena_alloc(&r->b->s->arena, room * sizeof(*more));
+        struct outbound **more = arena_alloc(&r->b->s->arena, room * sizeof(struct outbound *));
 
         if (!more)
             return -ENOMEM;
         if (r->p->n)
-            memcpy(more, r->p->members, r->p->n * sizeof(*more));
+            memcpy(more, r->p->members, r->p->n * sizeof(struct outbound *));
         r->p->members = more;
         r->room = room;
     }
@@ -454,7 +454,7 @@ static const char *default_path(struct reading *r)
         return NULL;
     memcpy(out, "proxies/", 8);
     for (unsigned i = 0; i < n; i++)
-        snprintf(out + 8 + 2 * i, 3, "%02x", sum[i]);
+        snprintf(out + 8 + 2 * (size_t)i, 3, "%02x", sum[i]);
     return out;
 }
 

@@ -86,7 +86,7 @@ static int add_live(struct out_set *s, struct outbound *o)
 {
     if ((uint32_t)s->n_live == s->room) {
         uint32_t room = s->room ? s->room * 2 : 64;
-        struct outbound **more = realloc(s->live, room * sizeof(*more));
+        struct outbound **more = realloc(s->live, room * sizeof(struct outbound *));
 
         if (!more)
             return -ENOMEM;
@@ -156,7 +156,7 @@ static int add_proxies(struct build *b)
     uint32_t n = p->n_proxies < NODES_MAX ? p->n_proxies : NODES_MAX;
     int r = 0;
 
-    if (!(b->s->broken = arena_alloc(&b->s->arena, (n + 1) * sizeof(*b->s->broken))))
+    if (!(b->s->broken = arena_alloc(&b->s->arena, (n + 1) * sizeof(struct outbound *))))
         return -ENOMEM;
     for (uint32_t i = 0; i < n && r == 0; i++)
         r = add_proxy(b, &p->proxies[i]);
@@ -255,7 +255,7 @@ static int add_global(struct out_set *s)
         return 0;
     if (!(g = (struct group *)set_make(s, group_select, "GLOBAL", NULL)))
         return -ENOMEM;
-    if (!(g->members = arena_alloc(&s->arena, (size_t)s->n_live * sizeof(*g->members))))
+    if (!(g->members = arena_alloc(&s->arena, (size_t)s->n_live * sizeof(struct outbound *))))
         return -ENOMEM;
     g->members[g->n_members++] = out_find(s, "DIRECT");
     g->members[g->n_members++] = out_find(s, "REJECT");

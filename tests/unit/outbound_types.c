@@ -103,7 +103,7 @@ static void assert_good(const struct base *b, const char *yaml)
     assert_string_equal(x->ops->api_type, b->api_type);
     assert_int_equal(x->why == NULL, b->dials);
     assert_ptr_equal(out_member(out_find(l.s, "G"), 0), x); /* dialled or not, it is in its group */
-    assert_int_equal(said(&l, "unsupported-proxy", b->type), !b->dials);
+    assert_int_equal(said(&l, "unsupported-proxy", "cannot be dialled: this build "), !b->dials);
     assert_int_equal(l.d.n, b->dials ? 0 : 2); /* the node, and what its group does about it */
     unload(&l);
 }

@@ -102,7 +102,16 @@ static struct pattern *find(struct filters *all, const char *text, size_t len)
     return NULL;
 }
 
-static struct pattern *get(struct filters *all, const char *text, size_t len, const struct filter_at *at)
+/* A pattern may be spoken of long after it was met. */
+static bool keep_place(struct filter_at *to, const struct filter_at *from, struct cfg_doc *doc)
+{
+    *to = *from;
+    to->path = cfg_strdup(doc, from->path, strlen(from->path));
+    to->what = cfg_strdup(doc, from->what, strlen(from->what));
+    return to->path && to->what;
+}
+
+static struct pattern *get(struct filters *all, struct cfg_doc *doc, const char *text, size_t len, const struct filter_at *at)
 {
     struct pattern *p = find(all, text, len);
 
@@ -113,9 +122,12 @@ static struct pattern *get(struct filters *all, const char *text, size_t len, co
     }
     if (!(p = calloc(1, sizeof(*p) + len + 1)))
         return NULL;
+    if (!keep_place(&p->at, at, doc)) {
+        free(p);
+        return NULL;
+    }
     memcpy(p->text, text, len);
     p->len = len;
-    p->at = *at;
     map_add(&all->by_text, &p->node, hash_bytes(text, len));
     compile(p);
     if (p->code && (!p->match || !p->limits))
@@ -134,7 +146,7 @@ int filter_compile(struct filters *all, struct cfg_doc *doc, const char *text, b
         return -ENOMEM;
     for (const char *from = text;;) {
         size_t len = many ? strcspn(from, "`") : strlen(from);
-        struct pattern *p = get(all, from, len, at);
+        struct pattern *p = get(all, doc, from, len, at);
 
         if (!p)
             return -ENOMEM;

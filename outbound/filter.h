@@ -26,7 +26,7 @@ struct filter {
 /* Where a text stands, for messages. */
 struct filter_at {
     const struct cfg_node *node;
-    const char *path, *what; /* "proxy-groups[2]", "group \"X\": filter" */
+    const char *path, *what; /* "proxy-groups[2]", "group \"X\": filter"; copied */
     struct diag *d;
 };
 

@@ -251,7 +251,7 @@ static void order_by_pattern(struct gather *w)
     memcpy(b->scratch, b->scratch2, w->n * sizeof(struct outbound *));
 }
 
-static int compile(struct gather *w, const char *key, const char *text, bool many, struct filter *out)
+static int compile(struct gather *w, const char *key, const char *text, struct filter *out)
 {
     struct filter_at at = { .node = cfg_find(w->g->o.node, key, CFG_KEYS_NOCASE), .path = w->path, .d = w->b->d };
     char what[sizeof(w->what) + 32];
@@ -259,8 +259,8 @@ static int compile(struct gather *w, const char *key, const char *text, bool man
     if (!text || !*text)
         return 0;
     snprintf(what, sizeof(what), "%s %s", w->what, key);
-    at.what = arena_strdup(&w->b->s->arena, what, strlen(what)); /* a pattern may be spoken of later */
-    return at.what ? filter_compile(&w->b->filters, w->b->s->profile->doc, text, many, &at, out) : -ENOMEM;
+    at.what = what;
+    return filter_compile(&w->b->filters, w->b->s->profile->doc, text, true, &at, out);
 }
 
 static int keep(struct gather *w)
@@ -283,7 +283,7 @@ int group_members(struct build *b, struct group *g)
 
     path_of(g, w.path);
     snprintf(w.what, sizeof(w.what), "group \"%s\":", out_quote(g->o.name, name));
-    if ((r = compile(&w, "filter", g->filter, true, &w.in)) < 0 || (r = compile(&w, "exclude-filter", g->exclude_filter, true, &w.out)) < 0)
+    if ((r = compile(&w, "filter", g->filter, &w.in)) < 0 || (r = compile(&w, "exclude-filter", g->exclude_filter, &w.out)) < 0)
         return r;
     if (!g->opts.url)
         g->opts.url = "";

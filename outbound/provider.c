@@ -176,8 +176,7 @@ static int read_rename(struct reading *r, const struct cfg_node *n)
         return 0;
     }
     snprintf(what, sizeof(what), "%s proxy-name", r->what);
-    if (!(at.what = arena_strdup(&r->b->s->arena, what, strlen(what))))
-        return -ENOMEM;
+    at.what = what;
     x->target = target->kind == CFG_SCALAR ? target->text : "";
     if ((err = filter_compile(&r->b->filters, r->b->s->profile->doc, pattern->text, false, &at, &x->f)) < 0)
         return err;
@@ -576,7 +575,7 @@ static int read_file(struct reading *r, bool http)
 
 /* ---- one provider ---- */
 
-static int compile(struct reading *r, const char *key, const char *text, bool many, struct filter *out)
+static int compile(struct reading *r, const char *key, const char *text, struct filter *out)
 {
     struct filter_at at = { .node = where(r, key), .path = r->path, .d = r->b->d };
     char what[sizeof(r->what) + 32];
@@ -584,8 +583,8 @@ static int compile(struct reading *r, const char *key, const char *text, bool ma
     if (!text || !*text)
         return 0;
     snprintf(what, sizeof(what), "%s %s", r->what, key);
-    at.what = arena_strdup(&r->b->s->arena, what, strlen(what));
-    return at.what ? filter_compile(&r->b->filters, r->b->s->profile->doc, text, many, &at, out) : -ENOMEM;
+    at.what = what;
+    return filter_compile(&r->b->filters, r->b->s->profile->doc, text, true, &at, out);
 }
 
 static void read_health(struct reading *r)
@@ -615,7 +614,7 @@ static int read_provider(struct reading *r)
     read_fields(r, r->p->node, provider_fields, &r->spec);
     *r->p = r->spec.p;
     read_health(r);
-    if ((err = compile(r, "filter", r->spec.filter, true, &r->in)) < 0 || (err = compile(r, "exclude-filter", r->spec.exclude_filter, true, &r->out)) < 0 ||
+    if ((err = compile(r, "filter", r->spec.filter, &r->in)) < 0 || (err = compile(r, "exclude-filter", r->spec.exclude_filter, &r->out)) < 0 ||
         (err = read_override(r)) < 0)
         return err;
     if (!strcmp(r->p->type, "inline")) {

@@ -163,8 +163,6 @@ enum cfg_keys { CFG_KEYS_EXACT, CFG_KEYS_NOCASE, CFG_KEYS_PROXY /* nocase, '_' i
 /* As cfg_get: the exact key, else the first one that is the same by `keys`. */
 const struct cfg_node *cfg_find(const struct cfg_node *map, const char *key, enum cfg_keys keys);
 const char *cfg_text(const struct cfg_node *map, const char *key, enum cfg_keys keys);
-/* base with the keys of over laid over it: what over says wins; a new node that shares the children of both. Not recursive. NULL without memory. */
-struct cfg_node *cfg_lay_over(struct cfg_doc *doc, const struct cfg_node *base, const struct cfg_node *over);
 
 /* ---- values ---- */
 
@@ -374,40 +372,25 @@ const char *cfg_rule_path(const struct cfg_rule *r, char buf[CFG_PATH_MAX]);
 /* A named list of sub-rules. */
 struct cfg_sub_rules { const char *name; uint32_t line, column, n_rules; struct cfg_rule *rules; };
 
-/* proxy-providers and rule-providers (reference 10, 12). The first members are those of struct cfg_entry. */
+/* proxy-providers and rule-providers (reference 10, 12). The first members are those of struct cfg_entry; node->key is where messages belong. */
 enum cfg_provider_from { CFG_FROM_HTTP, CFG_FROM_FILE, CFG_FROM_INLINE };
 enum cfg_behavior { CFG_BEHAVIOR_DOMAIN, CFG_BEHAVIOR_IPCIDR, CFG_BEHAVIOR_CLASSICAL };
 enum cfg_format { CFG_FORMAT_YAML, CFG_FORMAT_TEXT, CFG_FORMAT_MRS };
 
-struct cfg_health { bool given, enable, lazy; const char *url, *expected_status; int64_t interval_s, timeout_ms; };
-struct cfg_rename { const char *pattern, *target; uint32_t line, column; };
-struct cfg_override {
-    const struct cfg_node *set; /* keys to lay over every entry (cfg_lay_over), or NULL */
-    const char *prefix, *suffix;
-    uint32_t n_renames;
-    struct cfg_rename *renames; /* in order, before prefix and suffix */
-};
-
 struct cfg_provider {
     const char *name, *type;
-    uint32_t index;
+    uint32_t index;            /* in its own file */
     const struct cfg_node *node;
-    uint32_t line, column;     /* of the key */
     bool own;                  /* from the user's own file: may name paths and addresses that a foreign profile may not */
-    enum cfg_provider_from from;
-    const char *url, *path, *proxy; /* NULL = not said, also where the type needs it (a warning was given) */
-    int64_t interval_s, size_limit;
     struct cfg_headers headers;
-    /* proxy-providers */
-    const char *filter, *exclude_filter, *exclude_type, *dialer_proxy;
-    struct cfg_override override;
-    struct cfg_health health;
-    const struct cfg_node *payload; /* list of proxies, or NULL */
-    /* rule-providers */
+    /* rule-providers only; what a proxy-provider says besides is read by outbound/ */
+    enum cfg_provider_from from;
     enum cfg_behavior behavior;
     enum cfg_format format;
-    struct cfg_strs rules;     /* payload */
+    const char *url, *path, *proxy; /* NULL = not said, also where the type needs it (a warning was given) */
+    int64_t interval_s, size_limit;
     const char *path_in_bundle;
+    struct cfg_strs payload;   /* the content of inline; of others until there is one */
 };
 
 struct cfg_listener {
@@ -459,7 +442,7 @@ struct profile {
     uint32_t n_groups;   struct cfg_entry *groups;
     uint32_t n_rules;    struct cfg_rule *rules;
     uint32_t n_sub_rules; struct cfg_sub_rules *sub_rules;
-    uint32_t n_proxy_providers; struct cfg_provider *proxy_providers; /* name = the key; entries that cannot be are skipped */
+    uint32_t n_proxy_providers; struct cfg_provider *proxy_providers; /* name = the key; those without a type are skipped */
     uint32_t n_rule_providers;  struct cfg_provider *rule_providers;
     uint32_t n_listeners; struct cfg_listener *listeners; /* names unique */
     uint32_t n_tunnels;   struct cfg_tunnel *tunnels;

@@ -306,13 +306,21 @@ static void find_fields(const struct cfg_node *map, const struct cfg_field *fiel
             if (x->len[i] != n->key->len || x->exact[i])
                 continue;
             x->exact[i] = !memcmp(fields[i].key, n->key->text, n->key->len);
-            if (x->exact[i] || (keys != CFG_KEYS_EXACT && !x->at[i] && cfg_loosely_same(fields[i].key, n->key->text, keys == CFG_KEYS_PROXY)))
+            if (x->exact[i] ||
+                (keys != CFG_KEYS_EXACT && !x->at[i] && cfg_loosely_same(fields[i].key, n->key->text, keys == CFG_KEYS_PROXY)))
                 x->at[i] = n;
         }
     }
 }
 
-static void read_field(struct reading *r, const struct cfg_field *f, const struct cfg_node *map, const struct cfg_node *n, enum cfg_keys keys, void *out)
+static void missing(struct reading *r, const struct cfg_field *f, const struct cfg_node *map)
+{
+    r->problems++;
+    (r->fatal ? diag_err : diag_warn)(r->d, map->line, map->column, r->path, "missing-key", "the key \"%s\" is missing", f->key);
+}
+
+static void read_field(struct reading *r, const struct cfg_field *f, const struct cfg_node *map, const struct cfg_node *n,
+                       enum cfg_keys keys, void *out)
 {
     if (n && n->kind == CFG_NULL)
         n = NULL;
@@ -323,9 +331,10 @@ static void read_field(struct reading *r, const struct cfg_field *f, const struc
     if (n && f->type != CFG_SECTION)
         read_one(r, f, n, out);
     else if (!n && (f->flags & CFG_REQUIRED) && map)
-        cfg_problem(r, f, map, "missing-key", "this key is missing");
+        missing(r, f, map);
     if (n && f->lacks && says_something(f, n))
-        diag_warn(r->d, n->key->line, n->key->column, r->path, "unsupported-key", "%s is not supported by this build: %s", f->key, f->lacks);
+        diag_warn(r->d, n->key->line, n->key->column, r->path, "unsupported-key", "%s is not supported by this build: %s", f->key,
+                  f->lacks);
 }
 
 int cfg_read(struct cfg_doc *doc, const struct cfg_node *map, const struct cfg_field *fields, enum cfg_keys keys, void *out, bool fatal,

@@ -101,17 +101,28 @@ static void each_line(const char *s, size_t len, bool (*fn)(void *arg, const cha
     }
 }
 
+struct tally {
+    uint32_t links, others;
+};
+
 static bool look(void *arg, const char *s, size_t len)
 {
-    return !(*(bool *)arg = scheme_of(s, len) < N_SCHEMES);
+    struct tally *t = arg;
+
+    if (scheme_of(s, len) < N_SCHEMES)
+        t->links++;
+    else if (len && *s != '#')
+        t->others++;
+    return true;
 }
 
-static bool has_link(const char *s, size_t len)
+/* Are they mostly links? One or two stand in YAML as well: the value of a key in a line of its own, an address in a text. */
+static bool has_links(const char *s, size_t len)
 {
-    bool found = false;
+    struct tally t = { 0 };
 
-    each_line(s, len, look, &found);
-    return found;
+    each_line(s, len, look, &t);
+    return t.links && t.links >= t.others;
 }
 
 /* Decodes at most the first `most` characters; NULL when they are no base64. */
@@ -138,11 +149,11 @@ bool link_looks_like(const char *bytes, size_t len)
     bool is;
 
     skip_bom(&bytes, &len);
-    if (has_link(bytes, len < LOOK_AT ? len : LOOK_AT))
+    if (has_links(bytes, len < LOOK_AT ? len : LOOK_AT))
         return true;
     if (!(text = decode_body(bytes, len, LOOK_AT, &n)))
         return false;
-    is = has_link(text, n);
+    is = has_links(text, n);
     free(text);
     return is;
 }
@@ -167,7 +178,7 @@ static void read_body(struct links *l, const char *bytes, size_t len)
     size_t n = 0;
 
     skip_bom(&bytes, &len);
-    if (!has_link(bytes, len))
+    if (!has_links(bytes, len))
         text = decode_body(bytes, len, len, &n);
     each_line(text ? text : bytes, text ? n : len, take_line, l);
     free(text);

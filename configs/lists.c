@@ -295,146 +295,25 @@ static const char *const from_names[] = { "http", "file", "inline", NULL };
 static const char *const behavior_names[] = { "domain", "ipcidr", "classical", NULL };
 static const char *const format_names[] = { "yaml", "text", "mrs", NULL };
 
-/* A provider while it is read. */
-struct raw_provider {
-    struct cfg_provider p;
-    const struct cfg_node *payload, *renames, *override, *health;
-    int behavior; /* -1: not said */
-};
-#define V(member) offsetof(struct raw_provider, p.member)
+#define V(member) offsetof(struct cfg_provider, member)
 
-static const struct cfg_field override_fields[] = {
-    { "additional-prefix", CFG_STR, V(override.prefix) },
-    { "additional-suffix", CFG_STR, V(override.suffix) },
-    { "proxy-name", CFG_SUB, offsetof(struct raw_provider, renames) },
+static const struct cfg_field any_provider[] = {
+    { "header", CFG_HEADERS, V(headers) },
     { 0 },
 };
 
-static const struct cfg_field health_fields[] = {
-    { "enable", CFG_BOOL, V(health.enable) },
-    { "url", CFG_STR, V(health.url) },
-    { "interval", CFG_INT, V(health.interval_s), CFG_CLAMP, .min = 0, .max = 1 << 30 },
-    { "timeout", CFG_INT, V(health.timeout_ms), CFG_CLAMP, .min = 0, .max = 1 << 30 },
-    { "lazy", CFG_BOOL, V(health.lazy), .def = "true" },
-    { "expected-status", CFG_STR, V(health.expected_status) },
-    { 0 },
-};
-
-static const struct cfg_field provider_fields[] = {
+static const struct cfg_field rule_provider[] = {
+    { "behavior", CFG_ENUM, V(behavior), CFG_REQUIRED, .names = behavior_names },
+    { "format", CFG_ENUM, V(format), .names = format_names, .def = "yaml" },
     { "url", CFG_STR, V(url) },
     { "path", CFG_STR, V(path) },
     { "proxy", CFG_STR, V(proxy) },
     { "interval", CFG_INT, V(interval_s), CFG_CLAMP, .min = 0, .max = 1 << 30 },
     { "size-limit", CFG_INT, V(size_limit), CFG_CLAMP, .min = 0, .max = INT64_C(1) << 40 },
-    { "header", CFG_HEADERS, V(headers) },
-    { "payload", CFG_SUB, offsetof(struct raw_provider, payload) },
-    { 0 },
-};
-
-static const struct cfg_field proxy_provider_fields[] = {
-    { "filter", CFG_STR, V(filter) },
-    { "exclude-filter", CFG_STR, V(exclude_filter) },
-    { "exclude-type", CFG_STR, V(exclude_type) },
-    { "dialer-proxy", CFG_STR, V(dialer_proxy) },
-    { "override", CFG_SUB, offsetof(struct raw_provider, override) },
-    { "health-check", CFG_SUB, offsetof(struct raw_provider, health) },
-    { 0 },
-};
-
-static const struct cfg_field rule_provider_fields[] = {
-    { "behavior", CFG_ENUM, offsetof(struct raw_provider, behavior), .names = behavior_names },
-    { "format", CFG_ENUM, V(format), .names = format_names, .def = "yaml" },
     { "path-in-bundle", CFG_STR, V(path_in_bundle) },
+    { "payload", CFG_STRS, V(payload) },
     { 0 },
 };
-
-/* What override lays over every entry: its keys but for those about names. */
-static const struct cfg_node *override_set(struct raw *r, const struct cfg_node *map)
-{
-    static const char *const keys[] = {
-        "tfo",          "mptcp",     "udp", "udp-over-tcp", "up", "down", "dialer-proxy", "skip-cert-verify", "interface-name",
-        "routing-mark", "ip-version"
-    };
-    struct cfg_node *set = cfg_alloc(r->p.doc, sizeof(*set)), **end = set ? &set->child : NULL;
-
-    for (size_t i = 0; i < sizeof(keys) / sizeof(keys[0]) && set; i++) {
-        const struct cfg_node *n = cfg_find(map, keys[i], CFG_KEYS_NOCASE);
-        struct cfg_node *c = n && n->kind != CFG_NULL ? cfg_alloc(r->p.doc, sizeof(*c)) : NULL;
-
-        if (!c)
-            continue;
-        *c = *n;
-        c->next = NULL;
-        *end = c;
-        end = &c->next;
-        set->n++;
-    }
-    if (!set || !set->n)
-        return NULL;
-    set->kind = CFG_MAP;
-    set->line = map->line;
-    set->column = map->column;
-    return set;
-}
-
-static void read_renames(struct raw *r, struct raw_provider *x, const char *path, struct diag *d)
-{
-    struct cfg_override *o = &x->p.override;
-
-    if (x->renames && x->renames->kind == CFG_SEQ)
-        o->renames = cfg_alloc(r->p.doc, (x->renames->n + 1) * sizeof(*o->renames));
-    for (const struct cfg_node *n = cfg_first(x->renames); n && o->renames; n = n->next) {
-        const struct cfg_node *target = cfg_find(n, "target", CFG_KEYS_NOCASE);
-        const char *pattern = cfg_text(n, "pattern", CFG_KEYS_NOCASE);
-
-        if (pattern && target && target->kind != CFG_SEQ && target->kind != CFG_MAP)
-            o->renames[o->n_renames++] = (struct cfg_rename){ pattern, target->kind == CFG_SCALAR ? target->text : "", n->line, n->column };
-        else
-            diag_warn(d, n->line, n->column, path, "missing-key",
-                      "override: an entry of proxy-name needs pattern and target; it is skipped");
-    }
-}
-
-static void read_override(struct raw *r, struct raw_provider *x, const char *path, struct diag *d)
-{
-    if (!x->override || x->override->kind != CFG_MAP) {
-        if (x->override)
-            diag_warn(d, x->override->line, x->override->column, path, "bad-value", "override must be a mapping; it is ignored");
-        return;
-    }
-    cfg_read(r->p.doc, x->override, override_fields, CFG_KEYS_NOCASE, x, false, path, d);
-    read_renames(r, x, path, d);
-    x->p.override.set = override_set(r, x->override);
-}
-
-static void read_health(struct raw *r, struct raw_provider *x, const char *path, struct diag *d)
-{
-    struct cfg_health *h = &x->p.health;
-    const struct cfg_node *n = x->health && x->health->kind == CFG_MAP ? x->health : NULL;
-
-    if (x->health && !n)
-        diag_warn(d, x->health->line, x->health->column, path, "bad-value", "health-check must be a mapping; it is ignored");
-    h->given = n != NULL;
-    cfg_read(r->p.doc, n, health_fields, CFG_KEYS_NOCASE, x, false, path, d);
-    if (n && !cfg_find(n, "enable", CFG_KEYS_NOCASE)) {
-        diag_warn(d, n->line, n->column, path, "missing-key", "health-check has no enable; it is taken as true");
-        h->enable = true;
-    }
-    if (h->enable && !h->interval_s)
-        h->interval_s = 300;
-    if (!h->timeout_ms)
-        h->timeout_ms = 5000;
-}
-
-/* What is missing for its content, or NULL. Groups may use it all the same: it is empty. */
-static const char *lacking(struct raw_provider *x)
-{
-    if (x->p.url && !*x->p.url)
-        x->p.url = NULL;
-    if (x->p.path && !*x->p.path)
-        x->p.path = NULL;
-    return x->p.from == CFG_FROM_HTTP && !x->p.url ? "url" : x->p.from == CFG_FROM_FILE && !x->p.path ? "path" : NULL;
-}
 
 static int find_word(const char *const *words, const char *s)
 {
@@ -444,95 +323,71 @@ static int find_word(const char *const *words, const char *s)
     return -1;
 }
 
-/* The type; -1 when it is missing or unknown. */
-static int provider_from(const struct cfg_node *n, const char *type, const char *path, struct diag *d)
+/* What is missing for its content, or NULL. It stays, and stays empty: rules may name it. */
+static const char *lacking(struct cfg_provider *x)
 {
+    if (x->url && !*x->url)
+        x->url = NULL;
+    if (x->path && !*x->path)
+        x->path = NULL;
+    return x->from == CFG_FROM_HTTP && !x->url ? "url" : x->from == CFG_FROM_FILE && !x->path ? "path" : NULL;
+}
+
+static bool read_rule_provider(struct raw *r, const struct cfg_node *n, struct cfg_provider *x, const char *path, struct diag *d)
+{
+    int from = find_word(from_names, x->type);
+    const char *missing;
     char shown[CFG_QUOTE_MAX];
     struct cfg_guess g;
-    int from;
 
-    if (!type) {
-        diag_warn(d, n->key->line, n->key->column, path, "missing-key",
-                  "the provider \"%s\" needs a type (http, file or inline); it is skipped", cfg_quote(n->key->text, n->key->len, shown));
-        return -1;
-    }
-    if ((from = find_word(from_names, type)) < 0)
+    if (from < 0) {
         diag_warn(d, n->key->line, n->key->column, path, "unknown-type",
                   "the type \"%s\" is unknown; it can be http, file or inline%s; the provider is skipped",
-                  cfg_quote(type, strlen(type), shown), cfg_did_you_mean(&g, d, type, from_names));
-    return from;
-}
-
-static void read_payload(struct raw *r, struct raw_provider *x, bool proxies, const char *path, struct diag *d)
-{
-    struct reading reading = { r->p.doc, d, path, false, 0 };
-    const struct cfg_node *n = x->payload;
-
-    if (!n || n->kind == CFG_NULL)
-        return;
-    if (n->kind != CFG_SEQ && (n->kind == CFG_SCALAR || n->n))
-        diag_warn(d, n->line, n->column, path, "bad-value", "payload must be a list; it is ignored");
-    else if (proxies)
-        x->p.payload = n;
-    else
-        cfg_read_strs(&reading, n, &x->p.rules);
-}
-
-static bool read_provider(struct raw *r, const struct cfg_node *n, bool proxies, const char *path, struct raw_provider *x, struct diag *d)
-{
-    int from, problems = 0;
-    const char *missing;
-
-    if ((from = provider_from(n, x->p.type, path, d)) < 0)
-        return false;
-    x->p.from = (enum cfg_provider_from)from;
-    x->behavior = -1;
-    problems += cfg_read(r->p.doc, n, provider_fields, CFG_KEYS_NOCASE, x, false, path, d);
-    problems += cfg_read(r->p.doc, n, proxies ? proxy_provider_fields : rule_provider_fields, CFG_KEYS_NOCASE, x, false, path, d);
-    if (proxies && !problems) {
-        read_override(r, x, path, d);
-        read_health(r, x, path, d);
-    }
-    read_payload(r, x, proxies, path, d);
-    if (problems)
-        return false;
-    if (!proxies && x->behavior < 0) {
-        diag_warn(d, n->key->line, n->key->column, path, "missing-key",
-                  "a rule provider needs a behavior (domain, ipcidr or classical); it is skipped");
+                  cfg_quote(x->type, strlen(x->type), shown), cfg_did_you_mean(&g, d, x->type, from_names));
         return false;
     }
+    x->from = (enum cfg_provider_from)from;
+    if (cfg_read(r->p.doc, n, rule_provider, CFG_KEYS_NOCASE, x, false, path, d))
+        return false;
     if ((missing = lacking(x)))
-        diag_warn(d, n->key->line, n->key->column, path, "missing-key", "a provider of type %s needs a %s; it stays empty", x->p.type,
+        diag_warn(d, n->key->line, n->key->column, path, "missing-key", "a provider of type %s needs a %s; it stays empty", x->type,
                   missing);
-    x->p.behavior = x->behavior < 0 ? 0 : (enum cfg_behavior)x->behavior;
     return true;
 }
 
-static void read_providers(struct raw *r, const struct cfg_node *section_node, bool proxies, struct cfg_provider **out, uint32_t *n_out,
+static bool read_provider(struct raw *r, const struct cfg_node *n, bool proxies, struct cfg_provider *x, const char *path, struct diag *d)
+{
+    char shown[CFG_QUOTE_MAX];
+
+    if (n->kind != CFG_MAP) {
+        diag_warn(d, n->key->line, n->key->column, path, "bad-value", "a provider is a mapping (type: ...); this one is skipped");
+        return false;
+    }
+    if (!x->type) {
+        diag_warn(d, n->key->line, n->key->column, path, "missing-key",
+                  "the provider \"%s\" needs a type (http, file or inline); it is skipped", cfg_quote(x->name, strlen(x->name), shown));
+        return false;
+    }
+    cfg_read(r->p.doc, n, any_provider, CFG_KEYS_NOCASE, x, false, path, d);
+    return proxies || read_rule_provider(r, n, x, path, d);
+}
+
+static void read_providers(struct raw *r, const struct cfg_node *node, bool proxies, struct cfg_provider **out, uint32_t *n_out,
                            struct diag *d)
 {
-    const struct cfg_node *map = section(section_node, CFG_MAP, d);
+    const struct cfg_node *map = section(node, CFG_MAP, d);
     uint32_t index[CFG_SOURCES] = { 0 };
 
     *out = map ? cfg_alloc(r->p.doc, map->n * sizeof(**out)) : NULL;
     for (const struct cfg_node *n = cfg_first(map); n && *out; n = n->next) {
         uint32_t column = n->key->column;
-        struct raw_provider x = { .p = { .name = n->key->text,
-                                         .type = cfg_text(n, "type", CFG_KEYS_NOCASE),
-                                         .index = index[cfg_source(column)]++,
-                                         .node = n,
-                                         .line = n->key->line,
-                                         .column = column,
-                                         .own = cfg_is_own(&r->p, column) } };
+        struct cfg_provider x = { n->key->text, cfg_text(n, "type", CFG_KEYS_NOCASE), index[cfg_source(column)]++, n,
+                                  .own = cfg_is_own(&r->p, column) };
         char path[CFG_PATH_MAX];
 
-        snprintf(path, sizeof(path), "%s.%.64s", proxies ? "proxy-providers" : "rule-providers", x.p.name);
-        if (n->kind != CFG_MAP)
-            diag_warn(d, n->key->line, column, path, "bad-value", "a provider is a mapping (type: ...); this one is skipped");
-        else if (proxies && !strcmp(x.p.name, "default"))
-            diag_warn(d, n->key->line, column, path, "duplicate-name", "the name \"default\" is built in; this provider is skipped");
-        else if (read_provider(r, n, proxies, path, &x, d))
-            (*out)[(*n_out)++] = x.p;
+        snprintf(path, sizeof(path), "%s.%.64s", proxies ? "proxy-providers" : "rule-providers", x.name);
+        if (read_provider(r, n, proxies, &x, path, d))
+            (*out)[(*n_out)++] = x;
     }
 }
 

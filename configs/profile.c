@@ -76,18 +76,24 @@ static const struct cfg_node *map_at_top(const struct cfg_node *root, unsigned s
 
 /* ---- trees ---- */
 
-static const struct cfg_node *read_body(struct cfg_doc *doc, const struct cfg_input *in, struct diag *d)
+/* A document of the profile and its root; NULL (with errors in d, unless memory ran out) when there is none. *doc is the caller's in any
+ * case. */
+static const struct cfg_node *read_body(const struct cfg_input *in, struct cfg_doc **doc, struct diag *d)
 {
     const char *words = not_a_profile(in);
-    const struct cfg_node *root;
+    const struct cfg_node *root = NULL;
 
+    *doc = NULL;
     if (words) {
         diag_err(d, 0, 0, "", "bad-value", "%s", words);
-        return NULL;
+    } else if (link_looks_like(in->bytes, in->len)) {
+        diag_set_source(d, 0, in->name, NULL, 0); /* a line is all secret, and perhaps another once it is decoded */
+        if ((*doc = link_parse(in->bytes, in->len, d)))
+            root = cfg_root(*doc);
+    } else if ((*doc = cfg_doc_new()) && cfg_parse_into(*doc, in->bytes, in->len, 0, d, &root) == 0) {
+        root = map_at_top(root, 0, d);
     }
-    if (cfg_parse_into(doc, in->bytes, in->len, 0, d, &root) < 0 || !(root = map_at_top(root, 0, d)))
-        return NULL;
-    return in->foreign ? local_lock(doc, root, d) : root;
+    return root && in->foreign ? local_lock(*doc, root, d) : root;
 }
 
 /* A local file without anything in it is none. */
@@ -95,19 +101,19 @@ static const struct cfg_node *read_local(struct cfg_doc *doc, const struct cfg_i
 {
     const struct cfg_node *root;
 
-    if (cfg_parse_into(doc, in->bytes, in->len, 1, d, &root) < 0 || !root || root->kind == CFG_NULL)
+    if (!in || !in->len || cfg_parse_into(doc, in->bytes, in->len, 1, d, &root) < 0 || !root || root->kind == CFG_NULL)
         return NULL;
     return map_at_top(root, 1, d);
 }
 
 /* ---- the whole ---- */
 
-static struct profile *build(struct raw *r, const struct cfg_input *body, const struct cfg_input *local, struct diag *d)
+static struct profile *build(struct raw *r, const struct cfg_node *root, const struct cfg_input *local, struct diag *d)
 {
-    const struct cfg_node *root = read_body(r->p.doc, body, d), *over = local ? read_local(r->p.doc, local, d) : NULL, *all;
+    const struct cfg_node *over = root ? read_local(r->p.doc, local, d) : NULL, *all = root ? local_merge(r->p.doc, root, over) : NULL;
     struct profile *p;
 
-    if (!root || !(all = local_merge(r->p.doc, root, over)))
+    if (!all)
         return NULL;
     sections_read(r, all, d);
     lists_read(r, over, d);
@@ -119,15 +125,18 @@ static struct profile *build(struct raw *r, const struct cfg_input *body, const 
 
 struct profile *profile_read(const struct cfg_input *body, const struct cfg_input *local, struct diag *d)
 {
-    struct raw r = { .p = { .foreign = body->foreign, .doc = cfg_doc_new() } };
+    struct raw r = { .p = { .foreign = body->foreign } };
+    size_t errors = d->n_errors;
+    const struct cfg_node *root;
     struct profile *p;
 
     diag_set_source(d, 0, body->name, body->bytes, body->len);
     if (local)
         diag_set_source(d, 1, local->name, local->bytes, local->len);
-    if (r.p.doc && (p = build(&r, body, local, d)))
+    root = read_body(body, &r.p.doc, d);
+    if ((p = build(&r, root, local, d)))
         return p;
-    if (!r.p.doc || cfg_failed(r.p.doc) || !d->n_errors)
+    if (d->n_errors == errors || (r.p.doc && cfg_failed(r.p.doc)))
         diag_err(d, 0, 0, "", "bad-value", "out of memory");
     cfg_doc_free(r.p.doc);
     return NULL;

@@ -766,36 +766,3 @@ const char *cfg_text(const struct cfg_node *map, const char *key, enum cfg_keys 
 
     return n && n->kind == CFG_SCALAR && n->len ? n->text : NULL;
 }
-
-/* ---- making ---- */
-
-static struct cfg_node *copy_entry(struct cfg_doc *doc, struct cfg_node *parent, struct cfg_node **last, const struct cfg_node *v)
-{
-    struct cfg_node *c = cfg_alloc(doc, sizeof(*c));
-
-    if (!c)
-        return NULL;
-    *c = *v;
-    c->next = NULL;
-    append(parent, last, c);
-    return c;
-}
-
-struct cfg_node *cfg_lay_over(struct cfg_doc *doc, const struct cfg_node *base, const struct cfg_node *over)
-{
-    struct cfg_node *map = cfg_alloc(doc, sizeof(*map)), *last = NULL;
-
-    if (!map)
-        return NULL;
-    *map = *base;
-    map->child = map->next = NULL;
-    map->n = 0;
-    map->size = map->height = 1;
-    for (const struct cfg_node *v = cfg_first(base); v; v = v->next)
-        if (!cfg_get(over, v->key->text) && !copy_entry(doc, map, &last, v))
-            return NULL;
-    for (const struct cfg_node *v = cfg_first(over); v; v = v->next)
-        if (!copy_entry(doc, map, &last, v))
-            return NULL;
-    return map;
-}

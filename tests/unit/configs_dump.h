@@ -270,28 +270,18 @@ static void dump_provider(FILE *f, const char *kind, const struct cfg_provider *
     static const char *const from[] = { "http", "file", "inline" }, *const behavior[] = { "domain", "ipcidr", "classical" }, *const format[] = { "yaml", "text", "mrs" };
     char key[64];
 
-    fprintf(f, "%s.%s=%s url %s path %s proxy %s interval %" PRId64 " size %" PRId64 " %s\n", kind, x->name, from[x->from], dump_str(x->url), dump_str(x->path),
-            dump_str(x->proxy), x->interval_s, x->size_limit, x->own ? "own" : "foreign");
+    fprintf(f, "%s.%s=%s %s\n", kind, x->name, x->type, x->own ? "own" : "foreign");
     for (uint32_t i = 0; i < x->headers.n; i++) {
         snprintf(key, sizeof(key), "%s.%s.%s", kind, x->name, x->headers.v[i].name);
         dump_strs(f, key, &x->headers.v[i].values);
     }
-    if (!strcmp(kind, "rule")) {
-        fprintf(f, "%s.%s.is=%s %s bundle %s\n", kind, x->name, behavior[x->behavior], format[x->format], dump_str(x->path_in_bundle));
-        snprintf(key, sizeof(key), "%s.%s.payload", kind, x->name);
-        dump_strs(f, key, &x->rules);
+    if (strcmp(kind, "rule") != 0)
         return;
-    }
-    fprintf(f, "%s.%s.filter=%s %s %s dialer %s payload %u\n", kind, x->name, dump_str(x->filter), dump_str(x->exclude_filter), dump_str(x->exclude_type),
-            dump_str(x->dialer_proxy), x->payload ? x->payload->n : 0);
-    fprintf(f, "%s.%s.health=%s%s url %s interval %" PRId64 " timeout %" PRId64 " lazy %d status %s\n", kind, x->name, x->health.given ? "" : "not given ",
-            x->health.enable ? "on" : "off", dump_str(x->health.url), x->health.interval_s, x->health.timeout_ms, x->health.lazy, dump_str(x->health.expected_status));
-    fprintf(f, "%s.%s.override=prefix %s suffix %s", kind, x->name, dump_str(x->override.prefix), dump_str(x->override.suffix));
-    for (const struct cfg_node *n = cfg_first(x->override.set); n; n = n->next)
-        fprintf(f, " %s:%s", n->key->text, n->text);
-    for (uint32_t i = 0; i < x->override.n_renames; i++)
-        fprintf(f, " s/%s/%s/", x->override.renames[i].pattern, x->override.renames[i].target);
-    fputc('\n', f);
+    fprintf(f, "rule.%s.from=%s url %s path %s proxy %s interval %" PRId64 " size %" PRId64 "\n", x->name, from[x->from], dump_str(x->url), dump_str(x->path),
+            dump_str(x->proxy), x->interval_s, x->size_limit);
+    fprintf(f, "rule.%s.is=%s %s bundle %s\n", x->name, behavior[x->behavior], format[x->format], dump_str(x->path_in_bundle));
+    snprintf(key, sizeof(key), "rule.%s.payload", x->name);
+    dump_strs(f, key, &x->payload);
 }
 
 static void dump_lists(FILE *f, const struct profile *p)

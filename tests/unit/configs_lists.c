@@ -76,36 +76,15 @@ static void hosts(void **state)
     ALL(cases);
 }
 
+/* What a proxy-provider says is read by outbound/: here only what all providers have. */
 static void proxy_providers(void **state)
 {
     static const struct dump_case cases[] = {
-        { "proxy-providers: {p: {type: http, url: 'https://x/y', health-check: {enable: false}}}",
-          "proxy.p=http url https://x/y path - proxy - interval 0 size 0 own\nproxy.p.filter=- - - dialer - payload 0\n"
-          "proxy.p.health=off url - interval 0 timeout 5000 lazy 1 status -\nproxy.p.override=prefix - suffix -" },
-        { "proxy-providers:\n  p:\n    Type: HTTP\n    url: u\n    path: ./p.yaml\n    interval: '3600'\n    proxy: DIRECT\n    size-limit: 1000\n    header: {User-Agent: [a, b], X: c}\n"
-          "    filter: (?i)hk\n    exclude-filter: x\n    exclude-type: ss|vmess\n    dialer-proxy: D\n"
-          "    health-check: {enable: true, url: t, timeout: 100, lazy: false, expected-status: 204/200-299}\n"
-          "    override: {udp: true, skip-cert-verify: false, up: 10 Mbps, additional-prefix: '[p] ', additional-suffix: ' s', unknown: 1,\n"
-          "               proxy-name: [{pattern: a(.*), target: b$1}, {pattern: x, target: ''}]}\n    payload: [{name: A, type: ss}]",
-          "proxy.p=http url u path ./p.yaml proxy DIRECT interval 3600 size 1000 own\nproxy.p.User-Agent=a|b\nproxy.p.X=c\n"
-          "proxy.p.filter=(?i)hk x ss|vmess dialer D payload 1\nproxy.p.health=on url t interval 300 timeout 100 lazy 0 status 204/200-299\n"
-          "proxy.p.override=prefix [p]  suffix  s udp:true up:10 Mbps skip-cert-verify:false s/a(.*)/b$1/ s/x//" },
-        { "proxy-providers:\n  a: {type: inline, payload: [{name: A, type: ss}]}\n  b: {type: file, path: x}",
-          "proxy.a=inline url - path - proxy - interval 0 size 0 own\nproxy.a.health=not given off url - interval 0 timeout 5000 lazy 1 status -\n"
-          "proxy.b=file url - path x proxy - interval 0 size 0 own\nproxy-providers.n=2" },
-        { "proxy-providers:\n  a: {type: http, url: ''}", "proxy.a=http url - path - proxy - interval 0 size 0 own", "needs a url; it stays empty", 2 },
-        { "proxy-providers:\n  a: {type: file}", "proxy-providers.n=1", "needs a path", 2 },
+        { "proxy-providers:\n  p: {type: http, url: u, header: {User-Agent: [a, b], X: c}}\n  q: {Type: FILE, path: x}\n  r: {type: magic}",
+          "proxy.p=http own\nproxy.p.User-Agent=a|b\nproxy.p.X=c\nproxy.q=FILE own\nproxy.r=magic own\nproxy-providers.n=3" },
         { "proxy-providers:\n  a: {url: x}\n  b: {type: http, url: y}", "proxy-providers.n=1", "needs a type", 2 },
-        { "proxy-providers:\n  a: {type: htp, url: x}", "proxy-providers.n=0", "did you mean \"http\"", 2 },
-        { "proxy-providers:\n  default: {type: http, url: x}", "proxy-providers.n=0", "\"default\" is built in", 2 },
         { "proxy-providers:\n  a: text", "proxy-providers.n=0", "a provider is a mapping", 2 },
-        { "proxy-providers:\n  a:\n    type: http\n    url: x\n    interval: often", "proxy-providers.n=0", "\"often\" is no number", 5 },
-        { "proxy-providers:\n  a:\n    type: http\n    url: x\n    health-check: {url: t}", "proxy.a.health=on url t interval 300 timeout 5000 lazy 1 status -",
-          "no enable; it is taken as true", 5 },
-        { "proxy-providers:\n  a:\n    type: http\n    url: x\n    override: [a]", "proxy.a.override=prefix - suffix -", "override must be a mapping", 5 },
-        { "proxy-providers:\n  a:\n    type: http\n    url: x\n    override:\n      proxy-name:\n        - {pattern: a}\n        - {pattern: b, target: c}",
-          "proxy.a.override=prefix - suffix - s/b/c/", "needs pattern and target", 7 },
-        { "proxy-providers:\n  a: {type: http, url: x, payload: text}", "proxy.a.filter=- - - dialer - payload 0", "payload must be a list", 2 },
+        { "proxy-providers:\n  a:\n    type: http\n    header: [x]", "proxy.a=http own", "a mapping (Name: value) is expected here", 4 },
         { "proxy-providers:", "proxy-providers.n=0" },
         { "proxy-providers: [a]", "", "proxy-providers must be a mapping", 1, true },
     };
@@ -116,20 +95,59 @@ static void proxy_providers(void **state)
 static void rule_providers(void **state)
 {
     static const struct dump_case cases[] = {
-        { "rule-providers:\n  r: {type: http, behavior: Domain, format: MRS, url: u, path: ./r.mrs, interval: 86400, proxy: P, size-limit: 5, header: {A: b}, path-in-bundle: q}",
-          "rule.r=http url u path ./r.mrs proxy P interval 86400 size 5 own\nrule.r.A=b\nrule.r.is=domain mrs bundle q" },
+        { "rule-providers:\n  r: {type: http, behavior: Domain, format: MRS, url: u, path: ./r.mrs, interval: '86400', proxy: P, size-limit: 5, header: {A: b}, path-in-bundle: q}",
+          "rule.r=http own\nrule.r.from=http url u path ./r.mrs proxy P interval 86400 size 5\nrule.r.A=b\nrule.r.is=domain mrs bundle q" },
         { "rule-providers:\n  r: {type: inline, behavior: classical, payload: ['DOMAIN,a.b', 'IP-CIDR,10.0.0.0/8']}",
-          "rule.r.is=classical yaml bundle -\nrule.r.payload=DOMAIN,a.b|IP-CIDR,10.0.0.0/8" },
+          "rule.r.from=inline url - path - proxy - interval 0 size 0\nrule.r.is=classical yaml bundle -\nrule.r.payload=DOMAIN,a.b|IP-CIDR,10.0.0.0/8" },
         { "b: &b {type: http, behavior: ipcidr, interval: 5}\nrule-providers:\n  r: {<<: *b, url: u}\n  s: {<<: *b, url: v, format: text}",
-          "rule.r=http url u path - proxy - interval 5 size 0 own\nrule.s.is=ipcidr text bundle -" },
-        { "rule-providers:\n  r: {type: http, url: u}", "rule-providers.n=0", "needs a behavior", 2 },
+          "rule.r.from=http url u path - proxy - interval 5 size 0\nrule.s.is=ipcidr text bundle -" },
+        { "rule-providers:\n  r: {type: http, behavior: domain, url: ''}", "rule.r.from=http url - path - proxy - interval 0 size 0", "needs a url; it stays empty", 2 },
+        { "rule-providers:\n  r: {type: file, behavior: domain}", "rule-providers.n=1", "needs a path", 2 },
+        { "rule-providers:\n  r: {type: htp, behavior: domain}", "rule-providers.n=0", "did you mean \"http\"", 2 },
+        { "rule-providers:\n  r: {type: http, url: u}", "rule-providers.n=0", "the key \"behavior\" is missing", 2 },
         { "rule-providers:\n  r:\n    type: http\n    url: u\n    behavior: domains", "rule-providers.n=0", "did you mean \"domain\"", 5 },
         { "rule-providers:\n  r:\n    type: http\n    url: u\n    behavior: domain\n    format: txt", "rule-providers.n=0", "yaml, text, mrs", 6 },
+        { "rule-providers:\n  r:\n    type: http\n    url: u\n    behavior: domain\n    interval: often", "rule-providers.n=0", "\"often\" is no number", 6 },
         { "rule-providers:\n  r: {behavior: domain}", "rule-providers.n=0", "needs a type", 2 },
         { "rule-providers:\n  default: {type: http, behavior: domain, url: u}", "rule-providers.n=1" },
     };
 
     ALL(cases);
+}
+
+/* Share links, plain or in base64, stand where a profile could. */
+static void links(void **state)
+{
+    static const struct dump_case cases[] = {
+        { "ss://YWVzLTEyOC1nY206cA==@192.0.2.1:8388#one\ntrojan://p@t.example.com:443#two\n", "proxy[0]=one ss\nproxy[1]=two trojan\nproxies.n=2\nmode=rule" },
+        { "\xef\xbb\xbf\r\nss://YWVzLTEyOC1nY206cA==@192.0.2.1:8388#one", "proxy[0]=one ss\nproxies.n=1" },
+        { "c3M6Ly9ZV1Z6TFRFeU9DMW5ZMjA2Y0E9PUAxOTIuMC4yLjE6ODM4OCNvbmUK", "proxy[0]=one ss\nproxies.n=1" },
+        { "ss://YWVzLTEyOC1nY206cA==@192.0.2.1:8388#one\nmagic://x\n", "proxies.n=1", "magic:// is no scheme of a share link", 2 },
+        { "mode: global\nproxy-providers:\n  p:\n    type: http\n    url:\n      https://example.com/x\n", "mode=global\nproxies.n=0\nproxy.p=http own" }, /* no link: the value of a key */
+    };
+
+    ALL(cases);
+}
+
+static void links_show_no_source(void **state)
+{
+    static const char bytes[] = "ss://YWVzLTEyOC1nY206c2VjcmV0@192.0.2.1:8388#one\nss://broken\n";
+    struct cfg_input in = { "l", bytes, sizeof(bytes) - 1, true };
+    char *text = NULL;
+    struct diag d;
+    size_t size;
+    FILE *f;
+
+    diag_init(&d, "l", NULL, 0, false);
+    profile_free(profile_read(&in, NULL, &d));
+    assert_int_equal(d.n_warnings, 1);
+    f = open_memstream(&text, &size);
+    diag_print(&d, f, false);
+    fclose(f);
+    assert_null(strchr(text, '^'));
+    assert_null(strstr(text, "YWVz"));
+    free(text);
+    diag_fini(&d);
 }
 
 static void listeners_and_tunnels(void **state)
@@ -195,6 +213,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(proxies_and_groups),    cmocka_unit_test(rules),          cmocka_unit_test(hosts),
         cmocka_unit_test(proxy_providers),       cmocka_unit_test(rule_providers), cmocka_unit_test(listeners_and_tunnels),
+        cmocka_unit_test(links),                 cmocka_unit_test(links_show_no_source),
         cmocka_unit_test(many_entries),
     };
 

@@ -37,8 +37,8 @@ static void the_local_file_is_laid_over(void **state)
         { "dns: {nameserver-policy: {c.com: 3.3.3.3, b.com: 4.4.4.4}}", { "dns: {nameserver-policy: {a.com: 1.1.1.1, b.com: 2.2.2.2}}",
           "dns.nameserver-policy[0]=c.com\ndns.nameserver-policy[1]=b.com\ndns.nameserver-policy[1].servers=4.4.4.4\ndns.nameserver-policy[2]=a.com\ndns.nameserver-policy.n=3" } },
         { "hosts: {a.b: 192.0.2.9}", { "hosts: {a.b: 192.0.2.1, c.d: 192.0.2.2}", "hosts.a.b=192.0.2.9\nhosts.c.d=192.0.2.2\nhosts.n=2" } },
-        { "proxy-providers: {p: {url: v}, q: {type: http, url: w}}", { "proxy-providers: {p: {type: http, url: u, interval: 5}}",
-          "proxy.p=http url v path - proxy - interval 5 size 0 own\nproxy.q=http url w path - proxy - interval 0 size 0 own" } },
+        { "rule-providers: {p: {url: v}, q: {type: http, behavior: domain, url: w}}", { "rule-providers: {p: {type: http, behavior: ipcidr, url: u, interval: 5}}",
+          "rule.p.from=http url v path - proxy - interval 5 size 0\nrule.q.from=http url w path - proxy - interval 0 size 0" } },
         /* proxies and groups are added; one of the same name takes the place */
         { "proxies: [{name: mine, type: direct}, {name: B, type: socks5}]\nproxy-groups: [{name: G, type: fallback}]",
           { "proxies: [{name: A, type: ss}, {name: B, type: ss}]\nproxy-groups: [{name: F, type: select}, {name: G, type: select}]",
@@ -145,7 +145,7 @@ static void a_fetched_profile_may_not_say_everything(void **state)
         { "dns: {listen: '[::1]:53', nameserver: [x], enable: false}", "dns.listen=[::1]:53\ndns.nameserver=x\ndns.enable=false" },
         { "tun: {mtu: 9000, stack: mixed, dns-hijack: [any:53], udp-timeout: 5}", "tun.mtu=9000\ntun.dns-hijack=any:53\ntun.udp-timeout=5" },
         { "mode: global\nport: 7890\nmixed-port: 1\ntunnels: ['tcp,127.0.0.1:1,a:2']", "mode=global\nport=7890\ntunnels.n=1" },
-        { "proxy-providers: {p: {type: http, url: u}}", "proxy.p=http url u path - proxy - interval 0 size 0 foreign" },
+        { "proxy-providers: {p: {type: http, url: u}}", "proxy.p=http foreign" },
     };
     bool good = true;
 
@@ -162,7 +162,7 @@ static void the_local_file_may_say_everything(void **state)
     static const char over[] = "allow-lan: true\nsecret: mine\ntun: {enable: false, strict-route: true}\ndns: {listen: '0.0.0.0:53'}\nproxy-providers: {p: {type: file, path: /x}}\n"
                                "tunnels: ['tcp,0.0.0.0:1,a:2']\n";
     static const struct dump_case c = { "mode: global", "mode=global\nallow-lan=true\nsecret=mine\ntun.enable=false\ntun.strict-route=true\ndns.listen=0.0.0.0:53\n"
-                                                        "proxy.p=file url - path /x proxy - interval 0 size 0 own\ntunnels.n=1" };
+                                                        "proxy.p=file own\ntunnels.n=1" };
     struct cfg_input body = { "p", c.yaml, strlen(c.yaml), true }, local = { "l", over, sizeof(over) - 1, false };
 
     assert_true(dump_holds(&c, &body, &local));

@@ -380,27 +380,6 @@ static void keys_are_found_exactly_then_loosely(void **state)
     diag_fini(&d);
 }
 
-static void a_mapping_laid_over_another(void **state)
-{
-    static const char yaml[] = "{a: {x: 1, y: [2], z: 3}, b: {y: 4, w: 5}}";
-    struct diag d;
-    struct cfg_doc *doc;
-    const struct cfg_node *base, *all;
-
-    diag_init(&d, "t", NULL, 0, false);
-    assert_non_null(doc = cfg_parse(yaml, sizeof(yaml) - 1, &d));
-    base = cfg_get(cfg_root(doc), "a");
-    assert_non_null(all = cfg_lay_over(doc, base, cfg_get(cfg_root(doc), "b")));
-    assert_int_equal(all->n, 4);
-    assert_string_equal(cfg_text(all, "y", CFG_KEYS_EXACT), "4");
-    assert_string_equal(cfg_text(all, "x", CFG_KEYS_EXACT), "1");
-    assert_string_equal(cfg_text(all, "w", CFG_KEYS_EXACT), "5");
-    assert_int_equal(base->n, 3); /* untouched */
-    assert_int_equal(cfg_get(base, "y")->kind, CFG_SEQ);
-    cfg_doc_free(doc);
-    diag_fini(&d);
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -413,7 +392,6 @@ int main(void)
         cmocka_unit_test(caps_end_as_messages),
         cmocka_unit_test(one_alias_is_one_node),
         cmocka_unit_test(keys_are_found_exactly_then_loosely),
-        cmocka_unit_test(a_mapping_laid_over_another),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -11,11 +11,13 @@
 /* A message of the local file says so; the others are the profile's. */
 static json_t *item(const struct diag *d, const struct diag_item *it)
 {
+    const char *name = d->source[it->source].name;
+    char safe[4096];
     json_t *j = json_pack("{s:i, s:i, s:s, s:s, s:s}", "line", (int)it->line, "column", (int)it->column, "path", it->path, "code", it->code,
                           "message", it->message);
 
     if (it->source)
-        json_object_set_new(j, "file", json_string(d->source[it->source].name));
+        json_object_set_new(j, "file", json_string(log_safe(name, strlen(name), safe, sizeof(safe))));
     return j;
 }
 
@@ -31,10 +33,12 @@ static json_t *items(const struct diag *d, enum diag_level level)
 
 static void print_json(const char *name, struct diag *d, const struct profile *p)
 {
-    json_t *j = json_pack("{s:b, s:s, s:o, s:o, s:{s:i, s:i, s:i, s:i, s:i}}", "ok", d->n_errors == 0, "profile", name, "errors",
-                          items(d, DIAG_ERROR), "warnings", items(d, DIAG_WARNING), "counts", "proxies", p ? (int)p->n_proxies : 0,
-                          "proxy-groups", p ? (int)p->n_groups : 0, "proxy-providers", p ? (int)p->n_proxy_providers : 0, "rule-providers",
-                          p ? (int)p->n_rule_providers : 0, "rules", p ? (int)p->n_rules : 0);
+    char safe[4096];
+    json_t *j =
+        json_pack("{s:b, s:s, s:o, s:o, s:{s:i, s:i, s:i, s:i, s:i}}", "ok", d->n_errors == 0, "profile",
+                  log_safe(name, strlen(name), safe, sizeof(safe)), "errors", items(d, DIAG_ERROR), "warnings", items(d, DIAG_WARNING),
+                  "counts", "proxies", p ? (int)p->n_proxies : 0, "proxy-groups", p ? (int)p->n_groups : 0, "proxy-providers",
+                  p ? (int)p->n_proxy_providers : 0, "rule-providers", p ? (int)p->n_rule_providers : 0, "rules", p ? (int)p->n_rules : 0);
 
     json_dumpf(j, stdout, JSON_COMPACT);
     putchar('\n');

@@ -118,7 +118,7 @@ static void print_status(json_t *s)
     if (json_array_size(list))
         printf("  skipped     %zu entries of the profile:\n", json_array_size(list));
     json_array_foreach(list, i, v)
-        printf("    line %lld: %s\n", num(v, "line"), str(v, "message"));
+        printf("    %s%sline %lld: %s\n", str(v, "file"), *str(v, "file") ? " " : "", num(v, "line"), str(v, "message"));
 }
 
 int cmd_status(const struct options *o)

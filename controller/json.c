@@ -232,6 +232,17 @@ json_t *json_traffic(struct ctl *c)
                      (json_int_t)st.down_total);
 }
 
+/* A message about the profile; one about the local file says so. */
+static json_t *json_skipped(const struct diag *d, const struct diag_item *it)
+{
+    json_t *j = json_pack("{s:i, s:i, s:s, s:s, s:o}", "line", (int)it->line, "column", (int)it->column, "path", it->path, "code", it->code, "message",
+                          text(it->message));
+
+    if (it->source)
+        json_object_set_new(j, "file", text(d->source[it->source].name));
+    return j;
+}
+
 json_t *json_status(struct ctl *c)
 {
     const struct profile *p = eng_profile(c->eng);
@@ -243,8 +254,7 @@ json_t *json_status(struct ctl *c)
 
     eng_status(c->eng, &st);
     for (size_t i = 0; i < d->n; i++)
-        json_array_append_new(skipped, json_pack("{s:i, s:i, s:s, s:s, s:o}", "line", (int)d->items[i].line, "column", (int)d->items[i].column, "path",
-                                                 d->items[i].path, "code", d->items[i].code, "message", text(d->items[i].message)));
+        json_array_append_new(skipped, json_skipped(d, &d->items[i]));
     for (int i = 0; i < 2; i++) {
         if (!own[i]->ip.ver)
             continue;

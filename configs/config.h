@@ -456,9 +456,10 @@ struct cfg_input {
     bool foreign;      /* fetched, not written by the user: locked keys (reference reliability, section 3) are ignored with a warning */
 };
 
-/* Reads the profile (YAML, or share links, plain or base64), lays the local file over it (NULL = there is none) and checks everything. Both are named in d here. Returns what
- * could be read even when d has errors, so that one pass shows every problem; such a profile must not be used. NULL: there is nothing to read (not YAML, no mapping, no memory;
- * errors in d). The bytes need not outlive the call, but d's source lines borrow them: see diag_drop_bytes(). Freed with profile_free(). */
+/* Reads the profile (YAML, or share links, plain or base64), lays the local file over it (NULL = there is none) and checks everything. Both are
+ * named in d here. Returns what could be read even when d has errors, so that one pass shows every problem; such a profile must not be used. NULL:
+ * there is nothing to read (not YAML, no mapping, no memory; errors in d). The bytes need not outlive the call, but d's source lines borrow them:
+ * see diag_drop_bytes(). Freed with profile_free(). */
 struct profile *profile_read(const struct cfg_input *body, const struct cfg_input *local, struct diag *d);
 /* The same for one file of the user's own, named in d already; NULL on any error. */
 struct profile *profile_load(const char *bytes, size_t len, struct diag *d);

@@ -96,6 +96,8 @@ static void add(struct diag *d, enum diag_level level, uint32_t line, uint32_t c
     };
     char safe[256];
 
+    if (it.source >= CFG_SOURCES)
+        it.source = 0;
     if (level == DIAG_ERROR)
         d->n_errors++;
     else

@@ -22,7 +22,7 @@ static const char *first_text(const struct cfg_input *in, size_t *left)
 
     if (in->len >= 3 && !memcmp(s, "\xef\xbb\xbf", 3))
         s += 3;
-    while (s < end && strchr(" \t\r\n", *s))
+    while (s < end && *s && strchr(" \t\r\n", *s))
         s++;
     *left = (size_t)(end - s);
     return s;

@@ -24,8 +24,8 @@ struct policy {
     unsigned refs;
 };
 
-/* Loads a profile and the local file (or NULL): every problem is in d. Returns a policy even with warnings; NULL when there are errors. env may be NULL for check and
- * explain (nothing can be dialled then). policy_put() releases. */
+/* Loads a profile and the local file (or NULL): every problem is in d. Returns a policy even with warnings; NULL when there are errors. env may be
+ * NULL for check and explain (nothing can be dialled then). policy_put() releases. */
 struct policy *policy_load(const struct cfg_input *body, const struct cfg_input *local, const struct out_env *env, struct diag *d);
 /* The same for who only wants to know: returns what could be built although d has errors. It must not carry traffic. */
 struct policy *policy_judge(const struct cfg_input *body, const struct cfg_input *local, const struct out_env *env, struct diag *d);
@@ -68,9 +68,10 @@ struct eng_opts {
  * *out, or -err with everything printed on stderr. Traffic flows after plat_worker_ready(). The names of the files must live as long as the engine. */
 int eng_new(const struct eng_opts *o, const struct cfg_input *profile, const struct cfg_input *local, struct engine **out);
 void eng_free(struct engine *e);
-/* Parses and checks everything first, then swaps; flows live on. local NULL: the local file that was last in use. offered: the files came from the supervisor (on_reload), which
- * keeps them for a worker to come and puts their routes in force; any other is used until the next reload or restart, and its routes are not. -EINVAL: the old one
- * keeps running, and d, the caller's to print and free, says why; it borrows the bytes. The names of the files must live as long as the engine. */
+/* Parses and checks everything first, then swaps; flows live on. local NULL: the local file that was last in use. offered: the files came from the
+ * supervisor (on_reload), which keeps them for a worker to come and puts their routes in force; any other is used until the next reload or restart,
+ * and its routes are not. -EINVAL: the old one keeps running, and d, the caller's to print and free, says why; it borrows the bytes. The names of
+ * the files must live as long as the engine. */
 int eng_reload(struct engine *e, const struct cfg_input *profile, const struct cfg_input *local, bool offered, struct diag *d);
 
 struct loop *eng_loop(struct engine *e);

@@ -66,8 +66,9 @@ struct plat_tun_got {
 
 struct plat_worker {
     struct io io; /* private */
-    /* SIGHUP: the profile and the local file (empty = none) again; the descriptors are handed over. Who takes them calls, before returning, plat_worker_tun() if TUN keys
-     * may have changed, then plat_worker_ready(); who refuses them just returns. A worker that is restarted later gets the files that were taken last. */
+    /* SIGHUP: the profile and the local file (empty = none) again; the descriptors are handed over. Who takes them calls, before returning,
+     * plat_worker_tun() if TUN keys may have changed, then plat_worker_ready(); who refuses them just returns. A worker that is restarted later gets
+     * the files that were taken last. */
     void (*on_reload)(struct plat_worker *w, int profile_fd, int local_fd);
     void (*on_stop)(struct plat_worker *w); /* end in order now; also when the supervisor is gone */
     void *owner;

@@ -291,6 +291,7 @@ static bool says_something(const struct cfg_field *f, const struct cfg_node *n)
 /* One walk over the keys of a mapping for FIELDS_AT_ONCE rows of a table: it may have 100,000. */
 struct found {
     unsigned n;
+    uint64_t lengths; /* bit n: a key of n letters is wanted */
     size_t len[FIELDS_AT_ONCE];
     const struct cfg_node *at[FIELDS_AT_ONCE];
     bool exact[FIELDS_AT_ONCE];
@@ -299,10 +300,12 @@ struct found {
 static void find_fields(const struct cfg_node *map, const struct cfg_field *fields, enum cfg_keys keys, struct found *x)
 {
     *x = (struct found){ 0 };
-    for (; x->n < FIELDS_AT_ONCE && fields[x->n].key; x->n++)
+    for (; x->n < FIELDS_AT_ONCE && fields[x->n].key; x->n++) {
         x->len[x->n] = strlen(fields[x->n].key);
+        x->lengths |= UINT64_C(1) << (x->len[x->n] & 63);
+    }
     for (const struct cfg_node *n = map && map->kind == CFG_MAP ? map->child : NULL; n; n = n->next) {
-        for (unsigned i = 0; i < x->n; i++) {
+        for (unsigned i = 0; i < x->n && x->lengths >> (n->key->len & 63) & 1; i++) {
             if (x->len[i] != n->key->len || x->exact[i])
                 continue;
             x->exact[i] = !memcmp(fields[i].key, n->key->text, n->key->len);

@@ -3,7 +3,7 @@
  *
  *   build/release/tests/bench_hostile_profiles
  *
- * Each must end, with messages or without, in about 50 ms where it is no large profile by itself (the size is printed beside it).
+ * The best of a few rounds counts. Each must end, with messages or without, in about 50 ms where it is no large profile by itself (the size is printed beside it).
  */
 #include <malloc.h>
 #include <stdio.h>
@@ -12,6 +12,8 @@
 #include <time.h>
 
 #include "engine/engine.h"
+
+#define ROUNDS 5
 
 struct text {
     char *s;
@@ -213,6 +215,29 @@ static double now_ms(void)
     return (double)t.tv_sec * 1e3 + (double)t.tv_nsec / 1e6;
 }
 
+struct cost {
+    double judge_ms, print_ms;
+    size_t messages;
+};
+
+static struct cost judge(const struct cfg_input *in, FILE *nowhere)
+{
+    struct cost c = { 0 };
+    struct diag d;
+    double start;
+
+    diag_init(&d, in->name, NULL, 0, false);
+    start = now_ms();
+    policy_put(policy_judge(in, NULL, NULL, &d));
+    c.judge_ms = now_ms() - start;
+    start = now_ms();
+    diag_print(&d, nowhere, false);
+    c.print_ms = now_ms() - start;
+    c.messages = d.n_errors + d.n_warnings;
+    diag_fini(&d);
+    return c;
+}
+
 int main(void)
 {
     FILE *nowhere = fopen("/dev/null", "w");
@@ -222,19 +247,18 @@ int main(void)
     for (size_t i = 0; i < sizeof(all) / sizeof(all[0]) && nowhere; i++) {
         struct text t = { 0 };
         struct cfg_input in = { .name = all[i].name, .foreign = true };
-        struct diag d;
-        double start, judged;
+        struct cost best, c;
 
         all[i].make(&t);
         in.bytes = t.s;
         in.len = t.len;
-        diag_init(&d, in.name, NULL, 0, false);
-        start = now_ms();
-        policy_put(policy_judge(&in, NULL, NULL, &d));
-        judged = now_ms();
-        diag_print(&d, nowhere, false);
-        printf("%-34s %10zu %7.1f ms %7.1f ms %9zu\n", all[i].name, t.len, judged - start, now_ms() - judged, d.n_errors + d.n_warnings);
-        diag_fini(&d);
+        best = judge(&in, nowhere);
+        for (int round = 1; round < ROUNDS; round++) {
+            c = judge(&in, nowhere);
+            best.judge_ms = c.judge_ms < best.judge_ms ? c.judge_ms : best.judge_ms;
+            best.print_ms = c.print_ms < best.print_ms ? c.print_ms : best.print_ms;
+        }
+        printf("%-34s %10zu %7.1f ms %7.1f ms %9zu\n", all[i].name, t.len, best.judge_ms, best.print_ms, best.messages);
         free(t.s);
     }
     return 0;

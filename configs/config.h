@@ -372,7 +372,7 @@ const char *cfg_rule_path(const struct cfg_rule *r, char buf[CFG_PATH_MAX]);
 /* A named list of sub-rules. */
 struct cfg_sub_rules { const char *name; uint32_t line, column, n_rules; struct cfg_rule *rules; };
 
-/* proxy-providers and rule-providers (reference 10, 12). The first members are those of struct cfg_entry; node->key is where messages belong. */
+/* proxy-providers and rule-providers (reference 10, 12). The first members are those of struct cfg_entry. */
 enum cfg_provider_from { CFG_FROM_HTTP, CFG_FROM_FILE, CFG_FROM_INLINE };
 enum cfg_behavior { CFG_BEHAVIOR_DOMAIN, CFG_BEHAVIOR_IPCIDR, CFG_BEHAVIOR_CLASSICAL };
 enum cfg_format { CFG_FORMAT_YAML, CFG_FORMAT_TEXT, CFG_FORMAT_MRS };
@@ -381,6 +381,7 @@ struct cfg_provider {
     const char *name, *type;
     uint32_t index;            /* in its own file */
     const struct cfg_node *node;
+    uint32_t line, column;     /* of the key: where messages belong */
     bool own;                  /* from the user's own file: may name paths and addresses that a foreign profile may not */
     struct cfg_headers headers;
     /* rule-providers only; what a proxy-provider says besides is read by outbound/ */
@@ -390,7 +391,7 @@ struct cfg_provider {
     const char *url, *path, *proxy; /* NULL = not said, also where the type needs it (a warning was given) */
     int64_t interval_s, size_limit;
     const char *path_in_bundle;
-    struct cfg_strs payload;   /* the content of inline; of others until there is one */
+    struct cfg_strs rules;     /* payload: the content of inline; of others until there is one */
 };
 
 struct cfg_listener {

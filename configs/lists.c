@@ -311,7 +311,7 @@ static const struct cfg_field rule_provider[] = {
     { "interval", CFG_INT, V(interval_s), CFG_CLAMP, .min = 0, .max = 1 << 30 },
     { "size-limit", CFG_INT, V(size_limit), CFG_CLAMP, .min = 0, .max = INT64_C(1) << 40 },
     { "path-in-bundle", CFG_STR, V(path_in_bundle) },
-    { "payload", CFG_STRS, V(payload) },
+    { "payload", CFG_STRS, V(rules) },
     { 0 },
 };
 
@@ -381,8 +381,8 @@ static void read_providers(struct raw *r, const struct cfg_node *node, bool prox
     *out = map ? cfg_alloc(r->p.doc, map->n * sizeof(**out)) : NULL;
     for (const struct cfg_node *n = cfg_first(map); n && *out; n = n->next) {
         uint32_t column = n->key->column;
-        struct cfg_provider x = { n->key->text, cfg_text(n, "type", CFG_KEYS_NOCASE), index[cfg_source(column)]++, n,
-                                  .own = cfg_is_own(&r->p, column) };
+        struct cfg_provider x = { n->key->text, cfg_text(n, "type", CFG_KEYS_NOCASE), index[cfg_source(column)]++, n, n->key->line,
+                                  column,       .own = cfg_is_own(&r->p, column) };
         char path[CFG_PATH_MAX];
 
         snprintf(path, sizeof(path), "%s.%.64s", proxies ? "proxy-providers" : "rule-providers", x.name);

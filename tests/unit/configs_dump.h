@@ -281,7 +281,7 @@ static void dump_provider(FILE *f, const char *kind, const struct cfg_provider *
             dump_str(x->proxy), x->interval_s, x->size_limit);
     fprintf(f, "rule.%s.is=%s %s bundle %s\n", x->name, behavior[x->behavior], format[x->format], dump_str(x->path_in_bundle));
     snprintf(key, sizeof(key), "rule.%s.payload", x->name);
-    dump_strs(f, key, &x->payload);
+    dump_strs(f, key, &x->rules);
 }
 
 static void dump_lists(FILE *f, const struct profile *p)

@@ -17,9 +17,18 @@
 #define FIELDS_AT_ONCE 48
 #define UNKNOWN_MAX    200 /* keys of one mapping that are looked at for a misspelling */
 
+/* In a section a key has a path of its own; in an entry of a list the entry's path is what people count by. */
+static const char *path_of(const struct reading *r, const struct cfg_field *f, char buf[CFG_PATH_MAX])
+{
+    if (!r->fatal)
+        return r->path;
+    snprintf(buf, CFG_PATH_MAX, "%s%s%s", r->path, *r->path ? "." : "", f->key);
+    return buf;
+}
+
 void cfg_problem(struct reading *r, const struct cfg_field *f, const struct cfg_node *at, const char *code, const char *fmt, ...)
 {
-    char text[512];
+    char text[512], path[CFG_PATH_MAX];
     va_list ap;
 
     va_start(ap, fmt);
@@ -27,11 +36,12 @@ void cfg_problem(struct reading *r, const struct cfg_field *f, const struct cfg_
     va_end(ap);
     if (r->fatal && !(f->flags & CFG_SOFT)) {
         r->problems++;
-        diag_err(r->d, at->line, at->column, r->path, code, "%s: %s", f->key, text);
+        diag_err(r->d, at->line, at->column, path_of(r, f, path), code, "%s: %s", f->key, text);
         return;
     }
     r->problems += !(f->flags & CFG_SOFT);
-    diag_warn(r->d, at->line, at->column, r->path, code, "%s: %s%s", f->key, text, f->flags & CFG_SOFT ? "; it is ignored" : "");
+    diag_warn(r->d, at->line, at->column, path_of(r, f, path), code, "%s: %s%s", f->key, text,
+              f->flags & CFG_SOFT ? "; it is ignored" : "");
 }
 
 /* ---- scalars ---- */
@@ -140,7 +150,7 @@ static void read_bool(struct reading *r, const struct cfg_field *f, const struct
 
 static void read_int(struct reading *r, const struct cfg_field *f, const struct cfg_node *n, int64_t *at)
 {
-    char shown[CFG_QUOTE_MAX];
+    char shown[CFG_QUOTE_MAX], path[CFG_PATH_MAX];
     int64_t v, nearest;
 
     cfg_quote(n->text, n->len, shown);
@@ -150,7 +160,7 @@ static void read_int(struct reading *r, const struct cfg_field *f, const struct 
         *at = v;
     } else if (f->flags & CFG_CLAMP) {
         *at = nearest = v < f->min ? f->min : f->max;
-        diag_warn(r->d, n->line, n->column, r->path, "bad-value", "%s: %s is out of range: %lld is used", f->key, shown,
+        diag_warn(r->d, n->line, n->column, path_of(r, f, path), "bad-value", "%s: %s is out of range: %lld is used", f->key, shown,
                   (long long)nearest);
     } else {
         cfg_problem(r, f, n, "bad-value", "%s is out of range (%lld to %lld)", shown, (long long)f->min, (long long)f->max);
@@ -325,6 +335,8 @@ static void missing(struct reading *r, const struct cfg_field *f, const struct c
 static void read_field(struct reading *r, const struct cfg_field *f, const struct cfg_node *map, const struct cfg_node *n,
                        enum cfg_keys keys, void *out)
 {
+    char path[CFG_PATH_MAX];
+
     if (n && n->kind == CFG_NULL)
         n = NULL;
     if (f->type == CFG_SECTION)
@@ -336,8 +348,8 @@ static void read_field(struct reading *r, const struct cfg_field *f, const struc
     else if (!n && (f->flags & CFG_REQUIRED) && map)
         missing(r, f, map);
     if (n && f->lacks && says_something(f, n))
-        diag_warn(r->d, n->key->line, n->key->column, r->path, "unsupported-key", "%s is not supported by this build: %s", f->key,
-                  f->lacks);
+        diag_warn(r->d, n->key->line, n->key->column, path_of(r, f, path), "unsupported-key", "%s is not supported by this build: %s",
+                  f->key, f->lacks);
 }
 
 int cfg_read(struct cfg_doc *doc, const struct cfg_node *map, const struct cfg_field *fields, enum cfg_keys keys, void *out, bool fatal,

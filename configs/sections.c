@@ -260,7 +260,7 @@ static const struct cfg_field top[] = {
     { "proxy-groups", CFG_SUB, R(groups) },
     { "rule-providers", CFG_SUB, R(rule_providers), .lacks = "RULE-SET rules are skipped" },
     { "rules", CFG_SUB, R(rules) },
-    { "sub-rules", CFG_SUB, R(sub_rules), .lacks = "SUB-RULE rules are skipped" },
+    { "sub-rules", CFG_SUB, R(sub_rules) },
     { 0 },
 };
 
@@ -409,13 +409,13 @@ static void finish_dns(struct raw *r, const struct cfg_node *dns, struct diag *d
     finish_filter(r);
     if (c->respect_rules && !c->proxy_server_nameserver.n) {
         n = cfg_get(dns, "respect-rules");
-        diag_warn(d, n->line, n->column, "dns", "missing-key",
+        diag_warn(d, n->line, n->column, "dns.respect-rules", "missing-key",
                   "respect-rules needs proxy-server-nameserver (else the names of proxies could not be resolved): it is taken as false");
         c->respect_rules = false;
     }
     if (c->proxy_server_policy.n && !c->proxy_server_nameserver.n) {
         n = r->proxy_server_policy;
-        diag_warn(d, n->key->line, n->key->column, "dns", "missing-key",
+        diag_warn(d, n->key->line, n->key->column, "dns.proxy-server-nameserver-policy", "missing-key",
                   "proxy-server-nameserver-policy needs proxy-server-nameserver: it is ignored");
         c->proxy_server_policy.n = 0;
     }
@@ -436,14 +436,14 @@ static void finish_tun(struct raw *r, const struct cfg_node *tun, struct diag *d
         p->tun.mtu = 1500;
     if (p->tun.mtu < 1280) {
         n = cfg_get(tun, "mtu");
-        diag_warn(d, n->line, n->column, "tun", "bad-value", "mtu: IPv6 needs at least 1280: that is used");
+        diag_warn(d, n->line, n->column, "tun.mtu", "bad-value", "mtu: IPv6 needs at least 1280: that is used");
         p->tun.mtu = 1280;
     }
     if (p->tun.device && !*p->tun.device)
         p->tun.device = NULL;
     if (p->tun.device && !is_device_name(p->tun.device)) {
         n = cfg_get(tun, "device");
-        diag_warn(d, n->line, n->column, "tun", "bad-value",
+        diag_warn(d, n->line, n->column, "tun.device", "bad-value",
                   "device: a name has at most 15 characters, no blank, colon or slash: another one is chosen");
         p->tun.device = NULL;
     }

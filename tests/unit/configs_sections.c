@@ -259,7 +259,7 @@ static void keys_not_carried_out_are_told(void **state)
         n += !strcmp(d.items[i].code, "unsupported-key");
     assert_int_equal(n, 3); /* not those that say nothing */
     assert_int_equal(d.items[0].column, 7);
-    assert_string_equal(d.items[0].path, "tun");
+    assert_string_equal(d.items[0].path, "tun.auto-redirect");
     diag_fini(&d);
 }
 

@@ -63,7 +63,7 @@ struct diag {
     bool strict; /* diag_warn() makes errors */
     struct diag_item *items;
     size_t n, cap, n_errors, n_warnings, n_lost;
-    unsigned guesses; /* private: searches for a hint so far */
+    unsigned guesses, compared; /* private: searches for a hint so far, and candidates compared by them */
 };
 
 /* A message's column with its source, to hand it on to another diag. */
@@ -90,19 +90,21 @@ void diag_sort(struct diag *d);
 void diag_print(struct diag *d, FILE *to, bool colour);
 
 /* "did you mean": the nearest of many words, by edit distance over characters, letter case aside. At most 100 searches per diag look at their
- * candidates (a profile of a stranger may be wrong 10,000 times); words longer than 48 characters are not tried.
+ * candidates, and at 50,000 of them in all (a profile of a stranger may be wrong 10,000 times); words longer than 48 characters are not tried.
  *   struct cfg_guess g;
  *   for (cfg_guess_start(&g, d, "DIERCT"); ...; ) cfg_guess_try(&g, name);
  *   diag_warn(..., "there is no \"%s\"%s", word, cfg_guess_text(&g)); */
 struct cfg_guess {
     uint32_t word[48];
     unsigned n, best;   /* private */
+    struct diag *d;     /* private */
     const char *nearest; /* borrowed from the caller of cfg_guess_try; NULL = nothing near */
     char text[128];
 };
 /* d NULL: this search is not counted. */
 void cfg_guess_start(struct cfg_guess *g, struct diag *d, const char *word);
-void cfg_guess_try(struct cfg_guess *g, const char *candidate);
+/* False when no further candidate would be looked at: whoever has many may stop. */
+bool cfg_guess_try(struct cfg_guess *g, const char *candidate);
 /* `; did you mean "DIRECT"?`, or "". Lives in g. */
 const char *cfg_guess_text(struct cfg_guess *g);
 /* The same over a NULL-terminated list; result lives in g. */

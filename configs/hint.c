@@ -11,6 +11,7 @@
 #include "configs/config.h"
 
 #define SEARCHES_MAX 100
+#define COMPARED_MAX 50000
 #define WORD_MAX     (sizeof(((struct cfg_guess *)0)->word) / sizeof(uint32_t))
 #define NEAR_MAX     3
 
@@ -65,7 +66,7 @@ static unsigned distance(const uint32_t *a, unsigned na, const uint32_t *b, unsi
 
 void cfg_guess_start(struct cfg_guess *g, struct diag *d, const char *word)
 {
-    *g = (struct cfg_guess){ 0 };
+    *g = (struct cfg_guess){ .d = d };
     g->n = decode(word, g->word);
     if (g->n > WORD_MAX || (d && d->guesses >= SEARCHES_MAX)) {
         g->n = 0;
@@ -77,18 +78,25 @@ void cfg_guess_start(struct cfg_guess *g, struct diag *d, const char *word)
     g->best++; /* has to be beaten */
 }
 
-void cfg_guess_try(struct cfg_guess *g, const char *candidate)
+bool cfg_guess_try(struct cfg_guess *g, const char *candidate)
 {
     uint32_t other[WORD_MAX];
     unsigned n, gap, far;
 
-    if (!g->n || !g->best || (n = decode(candidate, other)) > WORD_MAX)
-        return;
+    if (!g->n || !g->best || (g->d && g->d->compared >= COMPARED_MAX))
+        return false;
+    if ((n = decode(candidate, other)) > WORD_MAX)
+        return true;
     gap = n > g->n ? n - g->n : g->n - n;
-    if (gap >= g->best || (far = distance(g->word, g->n, other, n)) >= g->best)
-        return;
-    g->best = far;
-    g->nearest = candidate;
+    if (gap >= g->best)
+        return true;
+    if (g->d)
+        g->d->compared++;
+    if ((far = distance(g->word, g->n, other, n)) < g->best) {
+        g->best = far;
+        g->nearest = candidate;
+    }
+    return true;
 }
 
 const char *cfg_guess_text(struct cfg_guess *g)

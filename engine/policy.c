@@ -25,8 +25,8 @@ static void offer_targets(void *arg, struct cfg_guess *g)
 {
     struct outbound *o;
 
-    for (int32_t i = 0; (o = out_at(arg, i)); i++)
-        cfg_guess_try(g, o->name);
+    for (int32_t i = 0; (o = out_at(arg, i)) && cfg_guess_try(g, o->name); i++)
+        ;
 }
 
 static struct ruleset *build_rules(struct policy *p, struct diag *d)

@@ -186,6 +186,13 @@ static void searches_are_counted(void **state)
         hints += *cfg_did_you_mean(&g, &d, "DIRECTX", names) != 0;
     assert_int_equal(hints, 100);
     diag_fini(&d);
+
+    cfg_guess_start(&g, &d, "DIRECTX"); /* one search among many candidates */
+    for (int i = 0; i < 50000; i++)
+        cfg_guess_try(&g, "REJECTS");
+    cfg_guess_try(&g, "DIRECT");
+    assert_string_equal(cfg_guess_text(&g), "");
+    diag_fini(&d);
 }
 
 static void quotes_are_short(void **state)

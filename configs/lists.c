@@ -198,6 +198,13 @@ static void add_rules(struct rule_sink *s, const struct cfg_node *list, enum cfg
             add_rule(s, n, nth, which);
 }
 
+/* "MATCH,TARGET", blanks around the words allowed. */
+static bool is_match(const char *s)
+{
+    s += strspn(s, " \t");
+    return !strncasecmp(s, "MATCH", 5) && s[5 + strspn(s + 5, " \t")] == ',';
+}
+
 /* The last entry, when it is a MATCH. */
 static const struct cfg_node *closing_match(const struct cfg_node *list)
 {
@@ -205,7 +212,7 @@ static const struct cfg_node *closing_match(const struct cfg_node *list)
 
     while (last && last->next)
         last = last->next;
-    return last && last->kind == CFG_SCALAR && !strncasecmp(last->text, "MATCH,", 6) ? last : NULL;
+    return last && last->kind == CFG_SCALAR && is_match(last->text) ? last : NULL;
 }
 
 static void read_rules(struct raw *r, const struct cfg_node *local, struct diag *d)
@@ -220,7 +227,7 @@ static void read_rules(struct raw *r, const struct cfg_node *local, struct diag 
     add_rules(&s, before, CFG_PREPEND_RULES, NULL);
     add_rules(&s, rules, CFG_RULES, last);
     add_rules(&s, after, CFG_APPEND_RULES, NULL);
-    if (last)
+    if (rules && last)
         add_rule(&s, last, rules->n - 1, CFG_RULES);
     r->p.rules = s.v;
     r->p.n_rules = s.n;

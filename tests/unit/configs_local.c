@@ -47,8 +47,8 @@ static void the_local_file_is_laid_over(void **state)
         { "proxies: [{name: A, type: direct}]", { "proxy-groups: [{name: A, type: select}]", "proxy[0]=A direct\nproxies.n=1\ngroups.n=0" } },
         { "proxies: [{name: A, type: direct}, {name: A, type: ss}]", { "{}", "proxy[0]=A direct\nproxies.n=1", "used already in line 1", 1 } },
         /* rules */
-        { "prepend-rules: ['DOMAIN,p,DIRECT']\nappend-rules: ['DOMAIN,z,DIRECT']", { "rules: ['DOMAIN,a,DIRECT', 'match,DIRECT']",
-          "rule[0]=DOMAIN,p,DIRECT @ prepend-rules[0]\nrule[1]=DOMAIN,a,DIRECT @ rules[0]\nrule[2]=DOMAIN,z,DIRECT @ append-rules[0]\nrule[3]=match,DIRECT @ rules[1]\nrule.n=4" } },
+        { "prepend-rules: ['DOMAIN,p,DIRECT']\nappend-rules: ['DOMAIN,z,DIRECT']", { "rules: ['DOMAIN,a,DIRECT', ' match ,DIRECT']",
+          "rule[0]=DOMAIN,p,DIRECT @ prepend-rules[0]\nrule[1]=DOMAIN,a,DIRECT @ rules[0]\nrule[2]=DOMAIN,z,DIRECT @ append-rules[0]\nrule[3]= match ,DIRECT @ rules[1]\nrule.n=4" } },
         { "append-rules: ['DOMAIN,z,DIRECT']", { "rules: ['DOMAIN,a,DIRECT']", "rule[0]=DOMAIN,a,DIRECT @ rules[0]\nrule[1]=DOMAIN,z,DIRECT @ append-rules[0]\nrule.n=2" } },
         { "prepend-rules: ['MATCH,REJECT']", { "{}", "rule[0]=MATCH,REJECT @ prepend-rules[0]\nrule.n=1" } },
         { "rules: ['MATCH,REJECT']", { "rules: ['DOMAIN,a,DIRECT', 'MATCH,DIRECT']", "rule[0]=MATCH,REJECT @ rules[0]\nrule.n=1" } },

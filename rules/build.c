@@ -220,6 +220,21 @@ static void settle_uses(struct maker *m)
         rs->use[at[m->uses[i].atom + 1]++] = m->uses[i].rule;
 }
 
+/* The word before a list: the first top-level rule that is true when any of its atoms is. */
+static void first_place(void *arg, uint32_t *word, const uint32_t *items)
+{
+    const struct ruleset *rs = arg;
+
+    for (*word = rs->list[0].n;; items++) {
+        uint32_t atom = item_atom(*items);
+
+        if (rs->use_at[atom] < rs->use_at[atom + 1] && rs->use[rs->use_at[atom]] < *word)
+            *word = rs->use[rs->use_at[atom]];
+        if (*items & ITEM_LAST)
+            return;
+    }
+}
+
 static bool needs_texts(const struct expr *x, const uint8_t *is_text)
 {
     if (x->op == X_ATOM || x->op == X_NOT_NAMED)
@@ -276,6 +291,8 @@ static void settle(struct maker *m)
         settle_uses(m);
     if (!m->no_memory)
         settle_texts(m);
+    if (!m->no_memory)
+        lists_each(&m->rs->ix.lists, first_place, m->rs);
     settle_sizes(m);
 }
 

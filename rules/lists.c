@@ -49,7 +49,7 @@ int lists_init(struct lists *l)
         lists_fini(l);
         return -ENOMEM;
     }
-    l->pool[l->n++] = 0; /* the empty list: never walked */
+    l->pool[l->n++] = 0; /* the empty list has no items */
     l->states[l->n_states++] = (struct state){ .closed = 1 };
     return 0;
 }
@@ -197,11 +197,12 @@ static uint32_t intern(struct lists *l, uint32_t n)
     for (; (number = l->by_content[at]); at = (at + 1) & l->content_mask)
         if (equal(&l->pool[number], l->scratch))
             return number;
-    while (l->cap - l->n < n)
+    while (l->cap - l->n < n + 1)
         if (!grow(&l->pool, l->cap, &l->cap, sizeof(*l->pool))) {
             l->failed = true;
             return 0;
         }
+    l->pool[l->n++] = 0;
     number = l->n;
     memcpy(&l->pool[number], l->scratch, n * sizeof(*l->pool));
     l->n += n;
@@ -224,4 +225,14 @@ uint32_t lists_close(struct lists *l, uint32_t state)
     number = intern(l, n);
     l->states[state].closed = number + 1;
     return number;
+}
+
+void lists_each(struct lists *l, void (*fn)(void *arg, uint32_t *word, const uint32_t *items), void *arg)
+{
+    for (uint32_t at = 1; at < l->n; at++) {
+        fn(arg, &l->pool[at], &l->pool[at + 1]);
+        do
+            at++;
+        while (!(l->pool[at] & ITEM_LAST));
+    }
 }

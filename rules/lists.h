@@ -5,7 +5,7 @@
  * share a few dozen lists, so a list is made once and places hold its number.
  *
  *   item     atom << 4 | LAST on a list's last item | mask (what the place needs, domain.h)
- *   pool     all lists one behind the other; a list's number is where it begins; number 0 is the empty list
+ *   pool     all lists one behind the other, a word of the owner's before each; a list's number is where its items begin; 0 is the empty list
  *
  * While an index is built, a list is a *state*: the state it was made from and one more item. So adding costs the same whatever the
  * length, and adding the same items in the same order gives the same state. lists_close() makes the sorted list of a state.
@@ -51,6 +51,8 @@ void lists_fini(struct lists *l);
 uint32_t lists_add(struct lists *l, uint32_t state, uint32_t item);
 /* The number of the sorted list without repetitions (masks of an atom are joined). */
 uint32_t lists_close(struct lists *l, uint32_t state);
+/* Calls fn for every list there is: its word, and its items. */
+void lists_each(struct lists *l, void (*fn)(void *arg, uint32_t *word, const uint32_t *items), void *arg);
 /* Drops what only building needs. */
 void lists_finish(struct lists *l);
 

@@ -500,9 +500,13 @@ static uint32_t place_of(const struct facts *f, uint32_t atom, uint32_t from, ui
 
 static uint32_t place_of_list(const struct facts *f, uint32_t list, uint32_t from, uint32_t best)
 {
-    if (!list)
+    const uint32_t *item = &f->rs->ix.lists.pool[list];
+
+    if (!list || item[-1] >= best)
         return best;
-    for (const uint32_t *item = &f->rs->ix.lists.pool[list];; item++) {
+    if (!from && !f->rs->n_disabled)
+        return item[-1];
+    for (;; item++) {
         best = place_of(f, item_atom(*item), from, best);
         if (*item & ITEM_LAST)
             return best;
@@ -591,7 +595,7 @@ static uint32_t by_index(struct facts *f, const struct rule_list *l, uint32_t fr
 /* Is one of these places in [from, limit)? Then *at is the first. */
 static bool any_of(const struct facts *f, const struct positions *p, uint32_t from, uint32_t limit, uint32_t *at)
 {
-    uint32_t i = first_at(p->v, p->n, from);
+    uint32_t i = p->n ? first_at(p->v, p->n, from) : 0;
 
     while (i < p->n && is_off(f, p->v[i]))
         i++;

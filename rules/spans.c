@@ -11,12 +11,14 @@
  */
 #include "rules/spans.h"
 
+#include <endian.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 typedef unsigned __int128 u128;
 
+#define WINDOW   8   /* starts that are compared at once */
 #define OPEN_MAX 130 /* prefixes open at the same time: each is longer than the one below */
 
 struct span_item {
@@ -57,11 +59,10 @@ void spans_fini(struct spans *x)
 
 static uint64_t be64(const uint8_t *b)
 {
-    uint64_t v = 0;
+    uint64_t v;
 
-    for (int i = 0; i < 8; i++)
-        v = v << 8 | b[i];
-    return v;
+    memcpy(&v, b, sizeof(v));
+    return be64toh(v);
 }
 
 void spans_add(struct spans *x, struct lists *l, const struct cidr *c, uint32_t atom)
@@ -249,12 +250,12 @@ static uint32_t get_number(const struct spans *x, const void *number, uint32_t i
     return x->wide ? ((const uint32_t *)number)[i] : ((const uint16_t *)number)[i];
 }
 
-/* The root has about a quarter as many entries as there are stretches, at least two and at most 65536 (and one more). */
+/* The root has about half as many entries as there are stretches, at least two and at most 65536 (and one more). */
 static uint8_t root_bits(uint32_t n)
 {
     uint8_t bits = 1;
 
-    while (bits < 16 && (4u << bits) < n)
+    while (bits < 16 && (2u << bits) < n)
         bits++;
     return bits;
 }
@@ -283,14 +284,16 @@ static int pack(struct spans *x, struct sweep *w4, struct sweep *w6)
     x->n6 = w6->n;
     x->shift4 = (uint8_t)(32 - bits4);
     x->shift6 = (uint8_t)(64 - bits6);
-    x->start4 = malloc(x->n4 * sizeof(*x->start4));
-    x->start6 = malloc(x->n6 * sizeof(*x->start6));
+    x->start4 = malloc((x->n4 + WINDOW) * sizeof(*x->start4));
+    x->start6 = malloc((x->n6 + WINDOW) * sizeof(*x->start6));
     x->number4 = malloc(x->n4 * size);
     x->number6 = malloc(x->n6 * size);
     x->root4 = make_root(w4->cut, w4->n, bits4, x->shift4);
     x->root6 = make_root(w6->cut, w6->n, bits6, x->shift6);
     if (!x->start4 || !x->start6 || !x->number4 || !x->number6 || !x->root4 || !x->root6)
         return -ENOMEM;
+    memset(x->start4 + x->n4, 0xff, WINDOW * sizeof(*x->start4));
+    memset(x->start6 + x->n6, 0xff, WINDOW * sizeof(*x->start6));
     for (uint32_t i = 0; i < x->n4; i++) {
         x->start4[i] = (uint32_t)w4->cut[i].at;
         put_number(x, x->number4, i, w4->cut[i].list);
@@ -330,31 +333,30 @@ int spans_finish(struct spans *x, struct lists *l)
 
 /* ---- looking up ---- */
 
-/* How many of v[0..n) are <= key; branches only on n. */
+/* How many of v[0..n) are <= key. What lies behind is not smaller, and there are WINDOW more: so long runs are halved and the rest is counted,
+ * all without a branch that depends on what is there. */
 static inline uint32_t upto32(const uint32_t *v, uint32_t n, uint32_t key)
 {
     const uint32_t *p = v;
+    uint32_t count = 0;
 
-    while (n > 1) {
-        uint32_t half = n / 2;
-
-        p += p[half - 1] <= key ? half : 0;
-        n -= half;
-    }
-    return (uint32_t)(p - v) + (n && *p <= key);
+    for (; n > WINDOW; n -= n / 2)
+        p += n / 2 & -(uint32_t)(p[n / 2 - 1] <= key);
+    for (uint32_t i = 0; i < WINDOW; i++)
+        count += p[i] <= key;
+    return (uint32_t)(p - v) + (count < n ? count : n);
 }
 
 static inline uint32_t upto64(const uint64_t *v, uint32_t n, uint64_t key)
 {
     const uint64_t *p = v;
+    uint32_t count = 0;
 
-    while (n > 1) {
-        uint32_t half = n / 2;
-
-        p += p[half - 1] <= key ? half : 0;
-        n -= half;
-    }
-    return (uint32_t)(p - v) + (n && *p <= key);
+    for (; n > WINDOW; n -= n / 2)
+        p += n / 2 & -(uint32_t)(p[n / 2 - 1] <= key);
+    for (uint32_t i = 0; i < WINDOW; i++)
+        count += p[i] <= key;
+    return (uint32_t)(p - v) + (count < n ? count : n);
 }
 
 static uint32_t inside_64(const struct spans *x, uint32_t group, uint64_t low)

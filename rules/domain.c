@@ -59,7 +59,8 @@ static inline uint64_t fold(uint64_t a, uint64_t b)
     return (uint64_t)m ^ (uint64_t)(m >> 64);
 }
 
-/* The child of node h under a label. Whatever the length, all bytes are read once or twice and none outside. */
+/* The child of node h under a label. Whatever the length, all bytes are read once or twice and none outside. The length is multiplied by
+ * something secret: beside a few bits of text that differ, a small number would sometimes cancel them out. */
 static inline uint64_t child_hash(const uint64_t key[4], uint64_t h, const char *s, size_t n)
 {
     uint64_t a = 0, b = 0;
@@ -75,7 +76,7 @@ static inline uint64_t child_hash(const uint64_t key[4], uint64_t h, const char 
     } else if (n) {
         a = (uint64_t)(uint8_t)s[0] << 16 | (uint64_t)(uint8_t)s[n / 2] << 8 | (uint8_t)s[n - 1];
     }
-    return fold(a ^ key[0] ^ h, b ^ key[1] ^ ((h << 32 | h >> 32) + n));
+    return fold(a ^ key[0] ^ h, b ^ key[1] ^ (h << 32 | h >> 32) ^ n * (key[3] | 1));
 }
 
 static inline uint64_t star_hash(const uint64_t key[4], uint64_t h)
@@ -430,6 +431,13 @@ static uint32_t pick(const struct lists *l, uint32_t list, uint32_t which, uint3
     }
 }
 
+static uint32_t smaller(uint32_t a, uint32_t b)
+{
+    return a < b ? a : b;
+}
+
+/* A node with hash h that is there. `*.x` is an item of x itself, `+.*.x` one of its star child: for a name one label longer they are
+ * equals. */
 static uint32_t best(const struct domains *x, const struct lists *l, uint64_t h, uint32_t node, const char *host, size_t end)
 {
     size_t from = label_start(host, end);
@@ -438,15 +446,15 @@ static uint32_t best(const struct domains *x, const struct lists *l, uint64_t h,
     if (!end)
         return pick(l, node & NUMBER_MASK, NAME_SELF, NAME_SELF);
     if (node & BELOW) {
-        uint64_t literal = child_hash(x->key, h, host + from, end - from), star = star_hash(x->key, h);
+        uint64_t literal = child_hash(x->key, h, host + from, end - from);
 
-        if ((child = probe(x, literal)) != MISSING)
-            atom = best(x, l, literal, child, host, before(from));
-        if (atom == UINT32_MAX && node & STAR && (child = probe(x, star)) != MISSING)
-            atom = best(x, l, star, child, host, before(from));
+        if ((child = probe(x, literal)) != MISSING && (atom = best(x, l, literal, child, host, before(from))) != UINT32_MAX)
+            return atom;
     }
-    if (atom == UINT32_MAX && !from)
-        atom = pick(l, node & NUMBER_MASK, NAME_ONE | NAME_DEEP, NAME_ONE);
+    if (node & STAR && (child = probe(x, star_hash(x->key, h))) != MISSING)
+        atom = best(x, l, star_hash(x->key, h), child, host, before(from));
+    if (!from)
+        atom = smaller(atom, pick(l, node & NUMBER_MASK, NAME_ONE | NAME_DEEP, NAME_ONE));
     return atom != UINT32_MAX ? atom : pick(l, node & NUMBER_MASK, NAME_DEEP, NAME_DEEP);
 }
 

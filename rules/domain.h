@@ -10,7 +10,7 @@
  *   slot     39 bits of hash | star below | something below | 23 bits: number of the node's list        eight slots are a bucket of 64 bytes
  *   mask     of an item in a node's list: true of the name that ends here, of the names one label longer, of those deeper still
  *
- * Two names are taken for one only if bucket and 39 bits agree, under a key that nobody outside sees: about 2^-39 per probe. Names in the
+ * Two names are taken for one only if bucket and 39 bits agree, under a key that nobody outside sees: about 2^-36 a probe. Names in the
  * table never are: building looks for such pairs and takes other bits of the hash until there are none.
  */
 #ifndef RULES_DOMAIN_H

@@ -35,7 +35,7 @@ int index_finish(struct index *x)
     int r;
 
     if ((r = domain_finish(&x->names, &x->lists)) < 0 || (r = spans_finish(&x->spans, &x->lists)) < 0 || (r = texts_finish(&x->texts)) < 0)
-        return r;
+        return x->lists.full ? -ERANGE : r;
     lists_finish(&x->lists);
     return 0;
 }

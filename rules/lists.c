@@ -25,7 +25,7 @@ bool grow(void *v, uint32_t n, uint32_t *cap, size_t size)
     if (n < *cap)
         return true;
     memcpy(&old, v, sizeof(old));
-    if (*cap > UINT32_MAX / 4 || !(bigger = reallocarray(old, want, size)))
+    if (*cap > UINT32_MAX / 4 || !(bigger = realloc(old, want * size)))
         return false;
     memcpy(v, &bigger, sizeof(bigger));
     *cap = want;
@@ -197,6 +197,10 @@ static uint32_t intern(struct lists *l, uint32_t n)
     for (; (number = l->by_content[at]); at = (at + 1) & l->content_mask)
         if (equal(&l->pool[number], l->scratch))
             return number;
+    if (n >= LISTS_MAX - l->n) {
+        l->failed = l->full = true;
+        return 0;
+    }
     while (l->cap - l->n < n + 1)
         if (!grow(&l->pool, l->cap, &l->cap, sizeof(*l->pool))) {
             l->failed = true;

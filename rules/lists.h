@@ -18,13 +18,15 @@
 #include <stdint.h>
 
 #define ATOM_MAX  ((1u << 28) - 1)
+#define LISTS_MAX (1u << 25) /* items of all lists: a profile of a stranger shall not take all memory */
 #define ITEM_LAST 8u
 #define ITEM_MASK 7u
 
 struct lists {
     uint32_t *pool;
     uint32_t n, cap;
-    bool failed; /* no memory: every later call does nothing */
+    bool failed; /* no memory, or full: every later call does nothing */
+    bool full;   /* LISTS_MAX is reached */
     /* while building */
     struct state *states;
     uint32_t n_states, cap_states;

@@ -333,8 +333,8 @@ int spans_finish(struct spans *x, struct lists *l)
 
 /* ---- looking up ---- */
 
-/* How many of v[0..n) are <= key. What lies behind is not smaller, and there are WINDOW more: so long runs are halved and the rest is counted,
- * all without a branch that depends on what is there. */
+/* How many of v[0..n) are <= key. What lies behind is not smaller, and there are WINDOW more: so long runs are halved and the rest is
+ * counted, all without a branch that depends on what is there. */
 static inline uint32_t upto32(const uint32_t *v, uint32_t n, uint32_t key)
 {
     const uint32_t *p = v;

@@ -278,6 +278,15 @@ static char *closing(char *s)
     return NULL;
 }
 
+static bool balanced(const char *s)
+{
+    int depth = 0;
+
+    for (; *s && depth >= 0; s++)
+        depth += (*s == '(') - (*s == ')');
+    return depth == 0;
+}
+
 /* The outer brackets are taken off when they hold brackets: ((A,x),(B,y)). */
 static char *inside(char *s)
 {
@@ -306,6 +315,8 @@ static bool read_parts(struct reader *r, struct term *t, char *s)
 
     if (!(t->payload = arena_strdup(r->mem, s, strlen(s))))
         return fault_memory(r->f);
+    if (!balanced(s))
+        return fault(r->f, "bad-rule", "brackets do not match");
     if (r->depth >= NEST_MAX)
         return fault(r->f, "bad-rule", "more than %d rules inside one another", NEST_MAX);
     if (t->type != RULE_SUB_RULE)
@@ -317,7 +328,7 @@ static bool read_parts(struct reader *r, struct term *t, char *s)
         return fault_memory(r->f);
     for (char *end; *(s += strspn(s, ", \t")); s = end + 1) {
         if (*s != '(' || !(end = closing(s)))
-            return fault(r->f, "bad-rule", "brackets do not match, or something stands between them");
+            return fault(r->f, "bad-rule", "between the brackets of its parts stands something else");
         *end = 0;
         r->depth++;
         if (!term_parse(r, s + 1, false, &t->kids[t->n], NULL))

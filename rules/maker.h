@@ -70,8 +70,6 @@ struct maker {
     char path[CFG_PATH_MAX];
 };
 
-#define SCRATCH_MAX (1u << 20) /* arenas of lines are emptied beyond */
-
 /* --- atoms.c --- */
 
 /* Is the term one that names, prefixes or programs answer? */

@@ -19,6 +19,7 @@
 
 #define NO_ATOM UINT32_MAX
 #define NO_LIST UINT32_MAX
+#define SCRATCH_MAX (1u << 20) /* arenas for lines that are read are emptied beyond */
 #define PROCESS_MAX 4000 /* longest name or path of a program that rules know */
 
 static inline char ascii_lower(char c)

@@ -77,7 +77,7 @@ static size_t nomem_disarm(void)
 
 /* A profile of 360 entries: 50 proxies, 20 groups, 240 rules, 20 hosts, 10 policies, 10 providers, 5 listeners, 5 tunnels; and every kind of thing that warns. The
  * caller frees. */
-static char *nomem_profile(void)
+static inline char *nomem_profile(void)
 {
     static const char head[] = "mode: rule\nsecret: x\np: &p { type: ss, port: 8388, cipher: aes-256-gcm, password: x }\ndns: { enhance-mode: x, nameserver: [9.9.9.9, "
                                "1.1.1.1], fake-ip-filter: [\"*.lan\", \"geosite:a,b\"], fallback-filter: { ipcidr: [10.0.0.0/8], domain: [a.b] } }\ntun: { "

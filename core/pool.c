@@ -66,7 +66,7 @@ void pool_put(struct pool *p, void *obj)
     p->n_free++;
 }
 
-static struct pool buffers = { .size = BUF_SIZE, .max_free = 8 };
+static struct pool buffers = { .size = BUF_SIZE + BUF_EXTRA, .max_free = 8 };
 
 uint8_t *buf_get(void)
 {

@@ -122,4 +122,19 @@ size_t iov_total(const struct iovec *iov, int cnt);
 /* Copies between pieces; bytes copied. */
 size_t iov_copy(const struct iovec *dst, int nd, const struct iovec *src, int ns);
 
+/* A caller's pieces, being used up from the front. The pieces must live as long as the cursor. */
+struct cursor {
+    const struct iovec *iov;
+    size_t off, left; /* into the first piece; bytes in all */
+};
+
+struct cursor cursor_from(const struct iovec *iov, int n);
+/* Describes the next bytes, at most max of them in at most n pieces, without moving. Returns the number of pieces, *len their bytes. */
+int cursor_pieces(const struct cursor *c, size_t max, struct iovec *out, int n, size_t *len);
+/* Moves on by n <= left bytes. */
+void cursor_skip(struct cursor *c, size_t n);
+/* Copies out of the pieces (into them) and moves on; bytes copied: n or what was left. */
+size_t cursor_take(struct cursor *c, void *out, size_t n);
+size_t cursor_give(struct cursor *c, const void *in, size_t n);
+
 #endif

@@ -204,6 +204,39 @@ static void skipping_pieces(void **state)
 
 /* ---- the reader ---- */
 
+static void a_cursor_uses_pieces_up(void **state)
+{
+    char a[] = "ab", b[] = "", c[] = "cdefg", got[16];
+    struct iovec iov[] = { { b, 0 }, { a, 2 }, { b, 0 }, { c, 5 }, { b, 0 } }, piece[4];
+
+    for (size_t skip = 0; skip <= 7; skip++)
+        for (size_t max = 0; max <= 8; max++) {
+            struct cursor k = cursor_from(iov, 5), before;
+            size_t len, want = 7 - skip < max ? 7 - skip : max, n;
+
+            cursor_skip(&k, skip);
+            before = k;
+            n = (size_t)cursor_pieces(&k, max, piece, 4, &len);
+            assert_int_equal(len, want);
+            assert_int_equal(iov_total(piece, (int)n), want);
+            assert_true(n <= 2);
+            cursor_pieces(&k, max, piece, 1, &len); /* no more pieces than there is room for */
+            assert_true(len <= want && (len > 0) == (want > 0));
+            assert_memory_equal(&k, &before, sizeof(k)); /* looking does not move */
+            assert_int_equal(cursor_take(&k, got, max), want);
+            assert_memory_equal(got, "abcdefg" + skip, want);
+            assert_int_equal(k.left, 7 - skip - want);
+            assert_int_equal(cursor_take(&k, got, 8), 7 - skip - want);
+            assert_memory_equal(got, "abcdefg" + skip + want, 7 - skip - want);
+            assert_int_equal(cursor_give(&before, "1234567", max), want);
+            memcpy(got, a, 2);
+            memcpy(got + 2, c, 5);
+            assert_memory_equal(got + skip, "1234567", want);
+            memcpy(a, "ab", 2);
+            memcpy(c, "cdefg", 5);
+        }
+}
+
 static void the_reader_reads(void **state)
 {
     static const uint8_t in[] = { 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 'a', 'b', 'c', 99 };
@@ -263,6 +296,7 @@ int main(void)
         cmocka_unit_test(lists),
         cmocka_unit_test(pieces_copy_like_memcpy),
         cmocka_unit_test(skipping_pieces),
+        cmocka_unit_test(a_cursor_uses_pieces_up),
         cmocka_unit_test(the_reader_reads),
         cmocka_unit_test(the_readers_error_sticks),
     };

@@ -17,6 +17,22 @@ enum {
     ERR_UNSUPPORTED,    /* this outbound or build cannot do that */
     ERR_CLOSED,         /* closed from our side (shutdown, kill, reload) */
     ERR_LIMIT,          /* one of our own bounds is reached */
+    ERR_EARLY,          /* the peer hung up before its first word */
+    ERR_STATUS,         /* an HTTP answer that means no */
+    ERR_TLS,            /* TLS: the handshake failed, or the connection broke; the log says how */
+    ERR_TLS_PLAIN,      /* TLS: the peer does not speak it */
+    ERR_TLS_NAME,       /* TLS: the peer does not know the name we asked for (SNI) */
+    ERR_TLS_VERSION,    /* TLS: no common version or cipher */
+    ERR_TLS_CLIENT,     /* TLS: the peer wants a client certificate, or another one */
+    ERR_TLS_ALPN,       /* TLS: no common application protocol */
+    ERR_CERT,           /* certificate: refused for another reason than those below */
+    ERR_CERT_NAME,      /* certificate: made for another name */
+    ERR_CERT_EXPIRED,   /* certificate: its time is over */
+    ERR_CERT_EARLY,     /* certificate: its time has not begun */
+    ERR_CERT_SELF,      /* certificate: signed by itself */
+    ERR_CERT_ISSUER,    /* certificate: signed by nobody known here */
+    ERR_CERT_PURPOSE,   /* certificate: not made for a server */
+    ERR_CERT_PIN,       /* certificate: not the one that the profile pins */
     ERR_MAX
 };
 

@@ -412,6 +412,15 @@ static size_t server_stream(const struct ss_key *k, const uint8_t *plain, const 
     return at;
 }
 
+/* A read of many tiny portions yields: it says "none now", and READABLE in the next turn. */
+static bool told_to_go_on(struct rig *r)
+{
+    unsigned before = r->readable;
+
+    loop_turn(loop, 0);
+    return r->readable > before;
+}
+
 /* Reads until nothing comes any more. Returns the last verdict; *total = bytes. */
 static ssize_t read_all(struct rig *r, uint8_t *out, size_t size, size_t piece, size_t *total)
 {
@@ -429,9 +438,7 @@ static ssize_t read_all(struct rig *r, uint8_t *out, size_t size, size_t piece, 
             *total += (size_t)n;
             continue;
         }
-        if (n < 0 || r->down.in_at == r->down.n_in)
-            return n;
-        if (!r->down.starved)
+        if (n < 0 || !told_to_go_on(r))
             return n;
     }
 }

@@ -1,19 +1,19 @@
 #!/bin/sh
 # Fails when an include points upwards, sideways, or past a folder's public header.
-#   L5 app controller | L4 engine | L3 dns outbound tun2socks | L2 rules | L1 configs platform | L0 core
+#   L5 app controller | L4 engine | L3 dns outbound tun2socks | L2 rules | L1 configs platform transport | L0 core
 set -eu
 cd "$(dirname "$0")/.."
 
 uses() {
     case $1 in
     core) echo ;;
-    configs | platform) echo core ;;
+    configs | platform | transport) echo core ;;
     rules) echo core configs ;;
-    dns | outbound) echo core configs ;;
+    dns | outbound) echo core configs transport ;;
     tun2socks) echo core ;;
-    engine) echo core configs platform rules dns outbound tun2socks ;;
-    controller) echo core configs platform rules dns outbound tun2socks engine ;;
-    app) echo core configs platform rules dns outbound tun2socks engine controller ;;
+    engine) echo core configs platform transport rules dns outbound tun2socks ;;
+    controller) echo core configs platform transport rules dns outbound tun2socks engine ;;
+    app) echo core configs platform transport rules dns outbound tun2socks engine controller ;;
     esac
 }
 public() {
@@ -26,7 +26,7 @@ public() {
 }
 
 bad=0
-for module in core configs platform rules dns outbound tun2socks engine controller app; do
+for module in core configs platform transport rules dns outbound tun2socks engine controller app; do
     allowed=" $module $(uses "$module") "
     for file in "$module"/*.[ch]; do
         [ -e "$file" ] || continue

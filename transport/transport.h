@@ -1,0 +1,70 @@
+/*
+ * transport.h - streams on top of streams: TLS
+ *
+ * Every transport takes a connected stream over and gives one back. One that must talk first (a handshake) is on hold (core/layer.h): its
+ * owner sets on_ready and waits for WRITABLE (open) or FAILED (any later call says why). Nobody limits how long that takes but the owner.
+ */
+#ifndef TRANSPORT_TRANSPORT_H
+#define TRANSPORT_TRANSPORT_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "core/loop.h"
+#include "core/stream.h"
+
+#define TR_WHY 160 /* room for a reason in words, with its NUL */
+
+/* ---- TLS, client side (RFC 8446, RFC 5246; versions 1.2 and 1.3) ---- */
+
+/* What one kind of connection is to be like. Read by tls_client_new() only. */
+struct tls_config {
+    const char
+        *name; /* to be asked for (SNI, unless it is an address) and to be found in the certificate; NULL only with skip_verify or pin */
+    const char *const *alpn; /* offered in this order */
+    unsigned n_alpn;         /* 0: the extension is absent */
+    bool must_alpn;          /* the server must choose one of them */
+    bool skip_verify;        /* any certificate will do */
+    const uint8_t *pin; /* NULL, or SHA-256 (32 bytes) of a certificate. The server's own: nothing else is checked, not even skip_verify.
+                         * Of an issuer in the chain it sends: chain and name are checked up to that one. */
+    const char *cert, *key;  /* client certificate: PEM text, or path of a file that the caller allows; key NULL: in cert, too */
+    struct tls_roots *roots; /* trusted; NULL: the system's */
+};
+
+/* A set of trusted roots: the system's and those in n PEM texts or files. 0 or -EINVAL, -ENOMEM with why in words. */
+struct tls_roots;
+int tls_roots_new(const char *const *pem, unsigned n, struct tls_roots **out, char why[TR_WHY]);
+void tls_roots_free(struct tls_roots *r); /* clients that have it keep it */
+
+/* What connections to one server share: the settings, and the newest session to resume. Streams keep it alive by themselves. 0 or -EINVAL,
+ * -ENOMEM with why in words. */
+struct tls_client;
+int tls_client_new(const struct tls_config *c, struct tls_client **out, char why[TR_WHY]);
+void tls_client_free(struct tls_client *c);
+
+/* Begins TLS on a connected stream; takes it over on success. *up is on hold until the handshake is done. 0 or -ENOMEM.
+ *
+ * Fails with -ERR_TLS* or -ERR_CERT*; -ERR_AUTH: a record was tampered with; -ERR_EARLY: the server hung up without a word. EOF is
+ * close_notify, or the end of the stream below between two records (many servers do no better); inside a record that is -ERR_PROTO.
+ * shutdown sends close_notify and leaves the stream below open, which TLS 1.3 peers take for a half-close. */
+int tls_start(struct tls_client *c, struct loop *l, struct stream *down, struct stream **up);
+
+/* Facts of an open TLS stream; texts are static or live as long as it does. */
+struct tls_info {
+    const char *version, *cipher;
+    char alpn[16]; /* chosen by the server; "" if it did not, cut to fit */
+    bool resumed, verified;
+};
+void tls_info(const struct stream *s, struct tls_info *out);
+
+/* Since the program began. */
+struct tls_stats {
+    uint64_t n_done, n_failed, n_resumed;
+    uint64_t n_unverified; /* full handshakes whose certificate nobody looked at (skip_verify) */
+};
+const struct tls_stats *tls_stats(void);
+
+/* Gives shared memory back; at exit, and for leak checks. */
+void transport_trim(void);
+
+#endif

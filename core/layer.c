@@ -153,6 +153,8 @@ ssize_t layer_write(struct stream *s, const struct iovec *iov, int n)
     }
     if ((r = send(y, &from)) > 0 && !n)
         r = stream_write(y->down, NULL, 0);
+    if (y->hold)
+        tell_later(y, STREAM_READABLE); /* what it waits for is to be read, whether anybody reads or not */
     if (r < 0)
         return fail(y, (int)r);
     if (total)

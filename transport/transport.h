@@ -1,5 +1,5 @@
 /*
- * transport.h - streams on top of streams: TLS
+ * transport.h - streams on top of streams: TLS, WebSocket, HTTP disguises
  *
  * Every transport takes a connected stream over and gives one back. One that must talk first (a handshake) is on hold (core/layer.h): its
  * owner sets on_ready and waits for WRITABLE (open) or FAILED (any later call says why). Nobody limits how long that takes but the owner.
@@ -11,6 +11,7 @@
 #include <stdint.h>
 
 #include "core/loop.h"
+#include "core/reader.h"
 #include "core/stream.h"
 
 #define TR_WHY 160 /* room for a reason in words, with its NUL */
@@ -63,6 +64,50 @@ struct tls_stats {
     uint64_t n_unverified; /* full handshakes whose certificate nobody looked at (skip_verify) */
 };
 const struct tls_stats *tls_stats(void);
+
+/* ---- HTTP/1 heads, as servers write them (RFC 9112; bare LF and missing reasons are tolerated) ---- */
+
+#define HTTP_HEAD_MAX 65536
+
+struct http_head {
+    int status;
+    struct span text; /* all of it, from "HTTP/" to the blank line; lent */
+};
+/* Looks at what came so far. 1: it begins with a whole head, text.len bytes long; 0: more must come; -ERR_PROTO: it is no HTTP/1 answer, or
+ * longer than HTTP_HEAD_MAX. */
+int http_head_parse(const void *b, size_t n, struct http_head *out);
+/* The value of the first header of that name (letter case ignored), without blanks around it; false when there is none. */
+bool http_head_find(const struct http_head *h, const char *name, struct span *value);
+/* Is `word` (letter case ignored) among the comma-separated words of a value? */
+bool http_has_word(const struct span *value, const char *word);
+
+/* A disguise: our bytes begin with an HTTP head, and so must the server's; all that follows goes through unchanged. `head` is copied: a
+ * request line and headers, each with its CRLF, without the blank line. with_length adds a Content-Length that says how long the first
+ * bytes are. Takes down over. 0 or -ENOMEM. The server's status is not looked at: it is a disguise, too. */
+int http_cloak_start(const char *head, bool with_length, struct loop *l, struct stream *down, struct stream **up);
+
+/* ---- WebSocket (RFC 6455), and the HTTP upgrade that borrows its handshake ---- */
+
+struct http_field {
+    const char *name, *value;
+};
+
+struct ws_config {
+    const char *host, *path;         /* of the request */
+    const struct http_field *fields; /* more headers */
+    unsigned n_fields;
+    size_t early_max;         /* so many of the first bytes ride in the request, base64url; 0: none */
+    const char *early_header; /* in this header; NULL: at the end of the path */
+    bool upgrade;             /* after the 101 bytes are raw, not in frames */
+    bool fast;                /* upgrade only: the first bytes follow the request at once */
+};
+
+/* Takes down over; c is not needed afterwards. *up is on hold until the server agreed; with early_max or fast it is open at once, because
+ * the request waits for the first bytes (or a flush). 0: on hold; 1: open; -ENOMEM.
+ *
+ * Fails with -ERR_STATUS when the server's answer is not 101, -ERR_PROTO, -ERR_EARLY. WebSocket has no half-close: shutdown only ends
+ * writing, close says goodbye. An upgrade passes shutdown on. */
+int ws_start(const struct ws_config *c, struct loop *l, struct stream *down, struct stream **up);
 
 /* Gives shared memory back; at exit, and for leak checks. */
 void transport_trim(void);

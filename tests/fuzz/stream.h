@@ -5,6 +5,7 @@
 #define FUZZ_STREAM_H
 
 #include <stdlib.h>
+#include <string.h>
 
 #include "core/layer.h"
 #include "core/log.h"
@@ -13,8 +14,10 @@
 struct fuzz_down {
     struct stream s;
     const uint8_t *p, *end;
-    size_t portion; /* bytes a read gives at most */
-    bool closed;
+    size_t portion;  /* bytes a read gives at most */
+    char first[512]; /* handed out before them */
+    size_t first_at;
+    void (*heard)(struct fuzz_down *d, const char *text, size_t len); /* of what is written, if anybody wants to know */
 };
 
 static struct loop *fuzz_loop;
@@ -24,6 +27,11 @@ static ssize_t fuzz_read(struct stream *s, const struct iovec *iov, int n)
     struct fuzz_down *d = container_of(s, struct fuzz_down, s);
     size_t have = (size_t)(d->end - d->p);
 
+    if (d->first[d->first_at]) {
+        have = iov_copy(iov, n, &(struct iovec){ d->first + d->first_at, strlen(d->first + d->first_at) }, 1);
+        d->first_at += have;
+        return (ssize_t)have;
+    }
     if (!have)
         return -STREAM_EOF;
     have = iov_copy(iov, n, &(struct iovec){ (void *)d->p, have < d->portion ? have : d->portion }, 1);
@@ -33,6 +41,10 @@ static ssize_t fuzz_read(struct stream *s, const struct iovec *iov, int n)
 
 static ssize_t fuzz_write(struct stream *s, const struct iovec *iov, int n)
 {
+    struct fuzz_down *d = container_of(s, struct fuzz_down, s);
+
+    if (n && d->heard)
+        d->heard(d, iov->iov_base, iov->iov_len);
     return (ssize_t)iov_total(iov, n);
 }
 
@@ -43,7 +55,6 @@ static int fuzz_shutdown(struct stream *s)
 
 static void fuzz_close(struct stream *s, int err)
 {
-    container_of(s, struct fuzz_down, s)->closed = true;
 }
 
 static const struct stream_ops fuzz_stream_ops = {

@@ -4,7 +4,7 @@
 set -eu
 
 build="gcc libc6-dev cmake ninja-build pkg-config xz-utils libuv1-dev libyaml-dev libssl-dev libc-ares-dev libmnl-dev
-       libnftables-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libzstd-dev libmaxminddb-dev libcurl4-openssl-dev libpsl-dev"
+       libnftables-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libzstd-dev libmaxminddb-dev libcurl4-openssl-dev libpsl-dev libnghttp2-dev"
 fuzz="clang libclang-rt-dev llvm"
 demo="iproute2 nftables tcpdump shadowsocks-libev dnsmasq-base busybox socat curl bind9-dnsutils jq procps util-linux"
 test="libcmocka-dev dante-server microsocks iperf3 python3 iputils-ping strace"

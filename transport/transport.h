@@ -1,5 +1,5 @@
 /*
- * transport.h - streams on top of streams: TLS, WebSocket, HTTP disguises
+ * transport.h - streams on top of streams: TLS, WebSocket, HTTP disguises, HTTP/2, gRPC
  *
  * Every transport takes a connected stream over and gives one back. One that must talk first (a handshake) is on hold (core/layer.h): its
  * owner sets on_ready and waits for WRITABLE (open) or FAILED (any later call says why). Nobody limits how long that takes but the owner.
@@ -108,6 +108,35 @@ struct ws_config {
  * Fails with -ERR_STATUS when the server's answer is not 101, -ERR_PROTO, -ERR_EARLY. WebSocket has no half-close: shutdown only ends
  * writing, close says goodbye. An upgrade passes shutdown on. */
 int ws_start(const struct ws_config *c, struct loop *l, struct stream *down, struct stream **up);
+
+/* ---- HTTP/2, client side (RFC 9113): many streams over one connection ---- */
+
+struct h2_request {
+    const char *method, *scheme, *authority, *path;
+    const struct http_field *fields; /* names in lower case */
+    unsigned n_fields;
+};
+
+/* A connection over a stream (TLS with "h2" chosen), which it takes over. ping_s: a PING after so much silence, and the end when nobody
+ * answers it; 0: none. The caller has a reference. NULL without memory. */
+struct h2_conn;
+struct h2_conn *h2_conn_new(struct loop *l, struct stream *down, unsigned ping_s);
+/* Drops the caller's reference: the connection ends with its last stream, at once when there is none. */
+void h2_conn_put(struct h2_conn *c);
+/* May streams be opened? False once it has failed or the server said GOAWAY. */
+bool h2_conn_usable(const struct h2_conn *c);
+/* Streams open now, and how many the server allows. */
+unsigned h2_conn_streams(const struct h2_conn *c);
+unsigned h2_conn_room(const struct h2_conn *c);
+
+/* A request whose body is what is written and whose answer's body is what is read; open at once, the request goes with the first bytes or a
+ * flush. Another status than 200 is -ERR_STATUS, a reset -ECONNRESET (-ECONNREFUSED when the server did not begin), grpc-status other than
+ * 0 -ERR_STATUS. shutdown ends the body. 0, -ENOMEM, or -ERR_CLOSED when the connection is not usable. */
+int h2_open(struct h2_conn *c, const struct h2_request *q, struct stream **up);
+
+/* Messages with one field of bytes, as "gun" has them, on an HTTP/2 stream, which it takes over. The stream is never half-closed: servers
+ * take that for the end. 0 or -ENOMEM. */
+int grpc_start(struct loop *l, struct stream *down, struct stream **up);
 
 /* Gives shared memory back; at exit, and for leak checks. */
 void transport_trim(void);

@@ -19,6 +19,7 @@ enum {
     ERR_LIMIT,          /* one of our own bounds is reached */
     ERR_EARLY,          /* the peer hung up before its first word */
     ERR_STATUS,         /* an HTTP answer that means no */
+    ERR_CLOCK,          /* the peer's clock and ours differ by more than its protocol allows */
     ERR_TLS,            /* TLS: the handshake failed, or the connection broke; the log says how */
     ERR_TLS_PLAIN,      /* TLS: the peer does not speak it */
     ERR_TLS_NAME,       /* TLS: the peer does not know the name we asked for (SNI) */

@@ -1,5 +1,6 @@
 /*
- * blake3.h - BLAKE3 (J. O'Connor, J.-P. Aumasson, S. Neves, Z. Wilcox-O'Hearn: "BLAKE3: one function, fast everywhere"), hash and key derivation
+ * blake3.h - BLAKE3 (J. O'Connor, J.-P. Aumasson, S. Neves, Z. Wilcox-O'Hearn: "BLAKE3: one function, fast everywhere"), hash and key
+ * derivation
  *
  * For short inputs (keys and salts): plain C, one call, no state.
  */

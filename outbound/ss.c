@@ -146,9 +146,9 @@ static int bad_method(struct ss *n, const struct opt_src *s)
 static int ss_init(struct outbound *o, const struct opt_src *s)
 {
     struct ss *n = container_of(o, struct ss, o);
-    struct ss_cipher *cipher = ss_cipher_find(n->method);
+    const struct ss_cipher *cipher = ss_cipher_find(n->method);
 
-    if (!cipher)
+    if (!cipher || cipher->is_2022)
         return bad_method(n, s);
     if (n->plugin.kind)
         return out_unsupported(o, "plugin %s is not supported", opt_plugin_names[n->plugin.kind]);
@@ -161,7 +161,7 @@ static int ss_init(struct outbound *o, const struct opt_src *s)
 
 static void ss_fini(struct outbound *o)
 {
-    OPENSSL_cleanse(&container_of(o, struct ss, o)->key, sizeof(struct ss_key));
+    ss_key_fini(&container_of(o, struct ss, o)->key);
 }
 
 /* ---- TCP ---- */
@@ -205,7 +205,7 @@ static int send_sealed(struct ss_udp *u, const struct dest *to, const void *buf,
         return -EMSGSIZE;
     if (!(out = buf_get()))
         return -ENOMEM;
-    random_bytes(salt, u->node->key.cipher->key_len);
+    random_bytes(salt, u->node->key.len);
     n = ss_udp_seal(&u->node->key, salt, to, buf, len, out);
     r = n < 0 ? (int)n : server_udp_send(&u->server, out, (size_t)n);
     buf_put(out);

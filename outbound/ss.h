@@ -1,9 +1,10 @@
 /*
- * ss.h - Shadowsocks AEAD (SIP004, SIP007): keys, sealing and opening, the stream layer, datagrams
+ * ss.h - Shadowsocks (AEAD: SIP004, SIP007; 2022 edition: SIP022): keys, sealing and opening, the stream layer, datagrams
  *
  *   ss_aead.c    password -> master key -> subkey of a salt; seal and open under a counter
+ *   ss_2022.c    what the 2022 edition puts around that: heads of streams, datagrams of a session
  *   ss_stream.c  a stream of sealed chunks as a plain stream
- *   ss_udp.c     sealed datagrams
+ *   ss_udp.c     sealed datagrams of the older edition
  *   ss.c         the outbound: what a profile says, dialling
  */
 #ifndef OUTBOUND_SS_H
@@ -11,63 +12,118 @@
 
 #include "core/loop.h"
 #include "core/stream.h"
+#include "outbound/aead.h"
 #include "outbound/atyp.h"
 
-#define SS_KEY_MAX 32
-#define SS_TAG 16
-#define SS_CHUNK_MAX 0x3FFF /* plaintext of one chunk */
+#define SS_KEY_MAX   AEAD_KEY_MAX
+#define SS_TAG       AEAD_TAG
+#define SS_CHUNK_MAX 0x3FFF /* plaintext of one chunk; 2022: 0xFFFF */
+#define SS_RELAYS_MAX 16    /* 2022: between us and the server */
+#define SS_SKEW_S    30     /* 2022: how far the server's clock may be from ours */
 
-struct evp_cipher_st;
-struct evp_cipher_ctx_st;
-
-/* A method. The two contexts are shared by all flows: they are re-keyed when another flow's turn comes (0.2 us), so a flow only keeps its key. */
+/* A method. */
 struct ss_cipher {
-    const char *name, *alias, *evp, *v2ray; /* v2ray: as that program writes it; NULL: the same */
-    uint8_t key_len; /* the salt is as long */
-    struct evp_cipher_st *cipher;
-    struct evp_cipher_ctx_st *seal, *open;
-    const void *seal_for, *open_for; /* the direction whose key is in there */
+    const char *name, *alias, *v2ray; /* alias, v2ray: as others write it; NULL: the same */
+    enum aead_id aead;
+    bool is_2022, relays; /* relays: the password may be several keys, for relays on the way */
 };
-
-/* The method a profile names (letter case ignored), ready for use; NULL when unknown or when the library refuses it. */
-struct ss_cipher *ss_cipher_find(const char *name);
+/* The method a profile names (letter case ignored); NULL when unknown or when the library refuses it. */
+const struct ss_cipher *ss_cipher_find(const char *name);
 
 /* What a node's flows share. */
 struct ss_key {
-    struct ss_cipher *cipher;
+    const struct ss_cipher *cipher;
+    struct aead *aead;
+    uint8_t len; /* of keys and salts */
     uint8_t master[SS_KEY_MAX];
+    struct ss_relay {
+        uint8_t key[SS_KEY_MAX];
+        uint8_t next[16]; /* names the key behind it: the first bytes of its hash */
+    } *relays;
+    unsigned n_relays;
 };
-/* EVP_BytesToKey with MD5, no salt, one round. 0 or -ERR_UNSUPPORTED. */
-int ss_key_init(struct ss_key *k, struct ss_cipher *c, const char *password);
+/* The older edition: EVP_BytesToKey with MD5, no salt, one round. 2022: keys in base64, joined by ':'. 0; -EINVAL: the password is no such key;
+ * -ERR_UNSUPPORTED, -ENOMEM. */
+int ss_key_init(struct ss_key *k, const struct ss_cipher *c, const char *password);
+void ss_key_fini(struct ss_key *k);
 
-/* One direction of one flow: subkey and counter. */
+/* One direction of one flow: subkey and counter. Zeroed: no key. It may not move while it is in use. */
 struct ss_dir {
-    struct ss_cipher *cipher; /* NULL until there is a key */
-    uint64_t counter;         /* the nonce: little endian, one more after every seal or open */
-    uint8_t key[SS_KEY_MAX];
+    struct aead_key key;
+    uint64_t counter; /* the nonce: little endian, one more after every seal or open */
 };
-/* Derives the subkey of a salt (HKDF-SHA1, "ss-subkey"). 0 or -ENOMEM. */
+static inline bool ss_dir_ready(const struct ss_dir *d)
+{
+    return d->key.alg != NULL;
+}
+/* Derives the subkey of a salt of k->len bytes. 0 or -ENOMEM. */
 int ss_dir_init(struct ss_dir *d, const struct ss_key *k, const uint8_t *salt);
 /* Forgets the key. */
 void ss_dir_fini(struct ss_dir *d);
 
-/* Seals pieces into out (their length + SS_TAG bytes). out may not overlap them. 0 or -ERR_PROTO. */
+/* As aead_seal() and aead_open(), with the next nonce. */
 int ss_seal(struct ss_dir *d, const struct iovec *in, int n, uint8_t *out);
-/* Opens len bytes at in, followed by their tag, into pieces that hold exactly len (one of them may be `in` itself). When the tag is wrong
- * the pieces are zeroed and -ERR_AUTH is returned. */
 int ss_open(struct ss_dir *d, const uint8_t *in, size_t len, const struct iovec *out, int n);
 
-/* Puts the layer on a connected stream; takes `down` over on success. `key` must live as long as the stream is not closed, *answered is set
- * when the first chunk opened. head is the address block to be sent before the first byte. NULL without memory. */
+/* Puts the layer on a connected stream; takes `down` over on success. `key` must live as long as the stream is not closed, *answered is set when the
+ * first chunk opened. head is the address block to be sent before the first byte. NULL without memory.
+ *
+ * The stream fails with -ERR_AUTH when bytes do not authenticate or were heard before; 2022: with -ERR_CLOCK when the clocks differ. */
 struct stream *ss_stream_new(struct loop *l, const struct ss_key *key, struct stream *down, const uint8_t *head, size_t head_len, bool *answered);
-/* Gives pooled memory back; at exit, and for leak checks. */
+/* Gives pooled memory back, and forgets which salts were heard; at exit, and for leak checks. */
 void ss_stream_trim(void);
 
-/* One datagram: salt | sealed (address | payload). out needs len + SS_UDP_EXTRA bytes. Returns its length or -err. */
+/* One datagram of the older edition: salt | sealed (address | payload). out needs len + SS_UDP_EXTRA bytes. Returns its length or -err. */
 #define SS_UDP_EXTRA (SS_KEY_MAX + ATYP_MAX + SS_TAG)
 ssize_t ss_udp_seal(const struct ss_key *k, const uint8_t *salt, const struct dest *to, const void *buf, size_t len, uint8_t *out);
 /* Opens one into out (len bytes). from: its sender; *payload lies in out. -ERR_AUTH, or -ERR_PROTO when what was sealed makes no sense (or has a
  * name for a sender). */
 int ss_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t *out, struct endpoint *from, struct span *payload);
+
+/* ---- the 2022 edition (ss_2022.c); now: seconds of the wall clock ---- */
+
+/* What follows the salt of a request: identity headers, a fixed head, and a head with the address and the first bytes (at most SS_PIECES). pad: bytes
+ * of padding, at least 1 when there are no first bytes. tx has its key already. Returns bytes written, or -err. */
+#define SS_PIECES        64
+#define SS22_PAD_MAX     900
+#define SS22_FIXED       (1 + 8 + 2)
+#define SS22_HEAD_MAX(k) ((k)->n_relays * 16 + SS22_FIXED + SS_TAG + ATYP_MAX + 2 + SS22_PAD_MAX + SS_TAG)
+ssize_t ss22_request(struct ss_dir *tx, const struct ss_key *k, const uint8_t *salt, uint64_t now, const struct span *addr, unsigned pad,
+                     const struct iovec *first, int n, uint8_t *out);
+/* The head of an answer, behind its salt: SS22_ANSWER(k) bytes. *len: plaintext of the chunk that follows. 0, -ERR_AUTH, -ERR_PROTO, -ERR_CLOCK. */
+#define SS22_ANSWER(k) (SS22_FIXED + (size_t)(k)->len + SS_TAG)
+int ss22_answer(struct ss_dir *rx, const struct ss_key *k, const uint8_t *in, const uint8_t *our_salt, uint64_t now, uint16_t *len);
+
+/* Numbers already seen, of the newest SS_WINDOW. Zeroed: none. */
+#define SS_WINDOW (64 * 15)
+struct ss_window {
+    uint64_t top; /* highest + 1; 0: none */
+    uint64_t bits[16];
+};
+bool ss_window_fits(const struct ss_window *w, uint64_t n); /* new, and not too old */
+void ss_window_add(struct ss_window *w, uint64_t n);
+
+/* Both ends of a datagram session. */
+struct ss22_udp {
+    const struct ss_key *key;
+    uint8_t id[8];
+    uint64_t next;
+    struct aead_key tx;
+    struct ss22_server { /* the server's session, and the one before it */
+        uint8_t id[8];
+        struct aead_key rx;
+        struct ss_window seen;
+        uint64_t last_s;
+    } server[2];
+};
+/* u is zeroed and may not move. 0 or -ENOMEM. */
+int ss22_udp_init(struct ss22_udp *u, const struct ss_key *k, const uint8_t id[8]);
+void ss22_udp_fini(struct ss22_udp *u);
+/* One datagram; nonce: 24 random bytes (ChaCha only). out needs len + SS22_UDP_EXTRA(key) bytes. Returns its length or -err. */
+#define SS22_UDP_EXTRA(k) (24 + 16 + (k)->n_relays * 16 + 1 + 8 + 2 + SS22_PAD_MAX + ATYP_MAX + SS_TAG)
+ssize_t ss22_udp_seal(struct ss22_udp *u, uint64_t now, unsigned pad, const uint8_t nonce[24], const struct dest *to, const void *buf, size_t len,
+                      uint8_t *out);
+/* Opens one into out (len bytes). As ss_udp_open(); -ERR_CLOCK when the clocks differ, -ERR_AUTH for one heard before. */
+int ss22_udp_open(struct ss22_udp *u, uint64_t now, const uint8_t *buf, size_t len, uint8_t *out, struct endpoint *from, struct span *payload);
 
 #endif

@@ -1,31 +1,35 @@
 /*
- * ss_aead.c - Shadowsocks keys, sealing and opening
+ * ss_aead.c - Shadowsocks keys, sealing and opening under a counter
  *
- *   password --MD5 chain--> master key (per node) --HKDF-SHA1 with the salt--> subkey (per direction of a flow, per datagram)
+ *   2017: password --MD5 chain--> master key (per node) --HKDF-SHA1 with the salt--> subkey (per direction of a flow, per datagram)
+ *   2022: password = base64 of the master key           --BLAKE3 with the salt-----> subkey
  *
- * A nonce is a counter from 0, 12 bytes little endian. Key derivation and nonce: SIP004; vectors in tests/unit/outbound_ss.c.
- *
- * Algorithms are fetched from OpenSSL once and kept for the life of the process, and so are two contexts per method: keying one costs less
- * than the kilobyte it would take in every flow. Keys are wiped when a direction ends.
+ * A nonce is a counter from 0, little endian, as long as the cipher's nonce. Vectors in tests/unit/outbound_ss.c.
  */
 #include <errno.h>
 #include <openssl/core_names.h>
 #include <openssl/crypto.h>
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
+#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
+#include "core/base64.h"
+#include "outbound/blake3.h"
 #include "outbound/ss.h"
 
-static struct ss_cipher ciphers[] = {
-    { "aes-128-gcm", "AEAD_AES_128_GCM", "AES-128-GCM", .key_len = 16 },
-    { "aes-192-gcm", "AEAD_AES_192_GCM", "AES-192-GCM", .key_len = 24 },
-    { "aes-256-gcm", "AEAD_AES_256_GCM", "AES-256-GCM", .key_len = 32 },
-    { "chacha20-ietf-poly1305", "AEAD_CHACHA20_POLY1305", "ChaCha20-Poly1305", "chacha20-poly1305", 32 },
+static const struct ss_cipher ciphers[] = {
+    { "aes-128-gcm", "AEAD_AES_128_GCM", NULL, AEAD_AES_128_GCM, false, false },
+    { "aes-192-gcm", "AEAD_AES_192_GCM", NULL, AEAD_AES_192_GCM, false, false },
+    { "aes-256-gcm", "AEAD_AES_256_GCM", NULL, AEAD_AES_256_GCM, false, false },
+    { "chacha20-ietf-poly1305", "AEAD_CHACHA20_POLY1305", "chacha20-poly1305", AEAD_CHACHA20, false, false },
+    { "xchacha20-ietf-poly1305", "AEAD_XCHACHA20_POLY1305", "xchacha20-poly1305", AEAD_XCHACHA20, false, false },
+    { "2022-blake3-aes-128-gcm", NULL, NULL, AEAD_AES_128_GCM, true, true },
+    { "2022-blake3-aes-256-gcm", NULL, NULL, AEAD_AES_256_GCM, true, true },
+    { "2022-blake3-chacha20-poly1305", NULL, NULL, AEAD_CHACHA20, true, false },
 };
 #define N_CIPHERS (sizeof(ciphers) / sizeof(ciphers[0]))
-#define NONCE 12
 
 static EVP_MD *md5;
 static EVP_KDF_CTX *hkdf;
@@ -59,147 +63,153 @@ static bool digests_ready(void)
     return md5 && hkdf;
 }
 
-static bool cipher_ready(struct ss_cipher *c)
+static bool is_called(const struct ss_cipher *c, const char *name)
 {
-    if (!c->cipher)
-        c->cipher = EVP_CIPHER_fetch(NULL, c->evp, NULL);
-    if (!c->seal && c->cipher)
-        c->seal = EVP_CIPHER_CTX_new();
-    if (!c->open && c->cipher)
-        c->open = EVP_CIPHER_CTX_new();
-    return c->seal && c->open;
+    return !strcasecmp(name, c->name) || (c->alias && !strcasecmp(name, c->alias)) || (c->v2ray && !strcasecmp(name, c->v2ray));
 }
 
-struct ss_cipher *ss_cipher_find(const char *name)
+const struct ss_cipher *ss_cipher_find(const char *name)
 {
     for (size_t i = 0; i < N_CIPHERS; i++)
-        if (!strcasecmp(name, ciphers[i].name) || !strcasecmp(name, ciphers[i].alias) || (ciphers[i].v2ray && !strcasecmp(name, ciphers[i].v2ray)))
-            return digests_ready() && cipher_ready(&ciphers[i]) ? &ciphers[i] : NULL;
+        if (is_called(&ciphers[i], name))
+            return digests_ready() && aead_get(ciphers[i].aead) ? &ciphers[i] : NULL;
     return NULL;
 }
 
 /* ---- keys ---- */
 
-int ss_key_init(struct ss_key *k, struct ss_cipher *c, const char *password)
+static int from_password(struct ss_key *k, const char *password)
 {
     EVP_MD_CTX *ctx = EVP_MD_CTX_new();
     uint8_t d[EVP_MAX_MD_SIZE];
     unsigned len = 0;
     int ok = ctx != NULL;
 
-    k->cipher = c;
-    for (size_t at = 0; ok && at < c->key_len; at += len) {
+    for (size_t at = 0; ok && at < k->len; at += len) {
         ok = EVP_DigestInit_ex(ctx, md5, NULL) == 1 && EVP_DigestUpdate(ctx, d, len) == 1 &&
              EVP_DigestUpdate(ctx, password, strlen(password)) == 1 && EVP_DigestFinal_ex(ctx, d, &len) == 1;
         if (ok)
-            memcpy(k->master + at, d, c->key_len - at < len ? c->key_len - at : len);
+            memcpy(k->master + at, d, k->len - at < len ? k->len - at : len);
     }
     EVP_MD_CTX_free(ctx);
     OPENSSL_cleanse(d, sizeof(d));
     return ok ? 0 : -ERR_UNSUPPORTED;
 }
 
-int ss_dir_init(struct ss_dir *d, const struct ss_key *k, const uint8_t *salt)
+static unsigned count(const char *s, char c)
 {
-    size_t len = k->cipher->key_len;
+    unsigned n = 0;
+
+    while ((s = strchr(s, c))) {
+        n++;
+        s++;
+    }
+    return n;
+}
+
+/* "key:key:key": all but the last are relays'. */
+static int from_base64(struct ss_key *k, const char *password)
+{
+    k->n_relays = count(password, ':');
+    if (k->n_relays > (k->cipher->relays ? SS_RELAYS_MAX : 0))
+        return -EINVAL;
+    if (k->n_relays && !(k->relays = calloc(k->n_relays, sizeof(*k->relays))))
+        return -ENOMEM;
+    for (unsigned i = 0; i <= k->n_relays; i++) {
+        uint8_t *key = i < k->n_relays ? k->relays[i].key : k->master;
+        size_t len = strcspn(password, ":");
+
+        if (base64_decode(password, len, key, SS_KEY_MAX) != k->len)
+            return -EINVAL;
+        if (i)
+            blake3_hash(key, k->len, k->relays[i - 1].next, 16);
+        password += len + 1;
+    }
+    return 0;
+}
+
+int ss_key_init(struct ss_key *k, const struct ss_cipher *c, const char *password)
+{
+    int r;
+
+    *k = (struct ss_key){ .cipher = c, .aead = aead_get(c->aead) };
+    if (!k->aead)
+        return -ERR_UNSUPPORTED;
+    k->len = k->aead->key_len;
+    if ((r = c->is_2022 ? from_base64(k, password) : from_password(k, password)) < 0)
+        ss_key_fini(k);
+    return r;
+}
+
+void ss_key_fini(struct ss_key *k)
+{
+    if (k->relays)
+        OPENSSL_cleanse(k->relays, k->n_relays * sizeof(*k->relays));
+    free(k->relays);
+    OPENSSL_cleanse(k, sizeof(*k));
+}
+
+/* ---- directions ---- */
+
+static bool derive_2017(const struct ss_key *k, const uint8_t *salt, uint8_t *out)
+{
     OSSL_PARAM these[] = {
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)k->master, len),
-        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, (void *)salt, len),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_KEY, (void *)k->master, k->len),
+        OSSL_PARAM_construct_octet_string(OSSL_KDF_PARAM_SALT, (void *)salt, k->len),
         OSSL_PARAM_construct_end(),
     };
 
-    ss_dir_fini(d);
-    if (EVP_KDF_derive(hkdf, d->key, len, these) != 1)
+    return EVP_KDF_derive(hkdf, out, k->len, these) == 1;
+}
+
+static bool derive_2022(const struct ss_key *k, const uint8_t *salt, uint8_t *out)
+{
+    uint8_t both[2 * SS_KEY_MAX];
+
+    memcpy(both, k->master, k->len);
+    memcpy(both + k->len, salt, k->len);
+    blake3_derive("shadowsocks 2022 session subkey", both, 2u * k->len, out, k->len);
+    OPENSSL_cleanse(both, sizeof(both));
+    return true;
+}
+
+int ss_dir_init(struct ss_dir *d, const struct ss_key *k, const uint8_t *salt)
+{
+    uint8_t subkey[SS_KEY_MAX];
+
+    if (!(k->cipher->is_2022 ? derive_2022 : derive_2017)(k, salt, subkey))
         return -ENOMEM;
-    d->cipher = k->cipher;
+    aead_key_init(&d->key, k->aead, subkey);
     d->counter = 0;
+    OPENSSL_cleanse(subkey, sizeof(subkey));
     return 0;
 }
 
 void ss_dir_fini(struct ss_dir *d)
 {
-    if (!d->cipher)
-        return;
-    if (d->cipher->seal_for == d)
-        d->cipher->seal_for = NULL;
-    if (d->cipher->open_for == d)
-        d->cipher->open_for = NULL;
-    OPENSSL_cleanse(d->key, sizeof(d->key));
-    d->cipher = NULL;
+    aead_key_fini(&d->key);
 }
 
-static void next_nonce(struct ss_dir *d, uint8_t nonce[NONCE])
+static const uint8_t *next_nonce(struct ss_dir *d, uint8_t nonce[AEAD_NONCE_MAX])
 {
     uint64_t c = d->counter++;
 
+    memset(nonce, 0, AEAD_NONCE_MAX);
     for (int i = 0; i < 8; i++)
         nonce[i] = (uint8_t)(c >> (8 * i));
-    memset(nonce + 8, 0, 4);
-}
-
-/* ---- seal, open ---- */
-
-static bool begin_seal(struct ss_dir *d)
-{
-    struct ss_cipher *c = d->cipher;
-    bool keyed = c->seal_for == d;
-    uint8_t nonce[NONCE];
-
-    next_nonce(d, nonce);
-    c->seal_for = d;
-    return EVP_EncryptInit_ex(c->seal, keyed ? NULL : c->cipher, NULL, keyed ? NULL : d->key, nonce) == 1;
+    return nonce;
 }
 
 int ss_seal(struct ss_dir *d, const struct iovec *in, int n, uint8_t *out)
 {
-    EVP_CIPHER_CTX *ctx = d->cipher->seal;
-    int len;
+    uint8_t nonce[AEAD_NONCE_MAX];
 
-    if (!begin_seal(d))
-        return -ERR_PROTO;
-    for (int i = 0; i < n; i++) {
-        if (EVP_EncryptUpdate(ctx, out, &len, in[i].iov_base, (int)in[i].iov_len) != 1)
-            return -ERR_PROTO;
-        out += len;
-    }
-    if (EVP_EncryptFinal_ex(ctx, out, &len) != 1 || EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_GET_TAG, SS_TAG, out) != 1)
-        return -ERR_PROTO;
-    return 0;
-}
-
-static bool begin_open(struct ss_dir *d)
-{
-    struct ss_cipher *c = d->cipher;
-    bool keyed = c->open_for == d;
-    uint8_t nonce[NONCE];
-
-    next_nonce(d, nonce);
-    c->open_for = d;
-    return EVP_DecryptInit_ex(c->open, keyed ? NULL : c->cipher, NULL, keyed ? NULL : d->key, nonce) == 1;
-}
-
-static bool opens(struct ss_dir *d, const uint8_t *in, size_t len, const struct iovec *out, int n)
-{
-    EVP_CIPHER_CTX *ctx = d->cipher->open;
-    const uint8_t *tag = in + len;
-    uint8_t rest[16];
-    int got;
-
-    if (!begin_open(d))
-        return false;
-    for (int i = 0; i < n; i++) {
-        if (EVP_DecryptUpdate(ctx, out[i].iov_base, &got, in, (int)out[i].iov_len) != 1)
-            return false;
-        in += out[i].iov_len;
-    }
-    return EVP_CIPHER_CTX_ctrl(ctx, EVP_CTRL_AEAD_SET_TAG, SS_TAG, (void *)tag) == 1 && EVP_DecryptFinal_ex(ctx, rest, &got) == 1;
+    return aead_seal(&d->key, next_nonce(d, nonce), NULL, in, n, out);
 }
 
 int ss_open(struct ss_dir *d, const uint8_t *in, size_t len, const struct iovec *out, int n)
 {
-    if (opens(d, in, len, out, n))
-        return 0;
-    for (int i = 0; i < n; i++)
-        memset(out[i].iov_base, 0, out[i].iov_len); /* nobody gets to see what did not authenticate */
-    return -ERR_AUTH;
+    uint8_t nonce[AEAD_NONCE_MAX];
+
+    return aead_open(&d->key, next_nonce(d, nonce), NULL, in, len, out, n);
 }

@@ -1,5 +1,5 @@
 /*
- * ss_udp.c - Shadowsocks datagrams
+ * ss_udp.c - Shadowsocks datagrams of the older edition
  *
  *   salt | sealed (address | payload), tag        nonce 0, a fresh salt and subkey for every one, both ways alike
  *
@@ -14,7 +14,7 @@
 
 ssize_t ss_udp_seal(const struct ss_key *k, const uint8_t *salt, const struct dest *to, const void *buf, size_t len, uint8_t *out)
 {
-    size_t salt_len = k->cipher->key_len, head_len;
+    size_t salt_len = k->len, head_len;
     struct ss_dir d = { 0 };
     uint8_t head[ATYP_MAX];
     int r;
@@ -46,7 +46,7 @@ static int open_body(const struct ss_key *k, const uint8_t *salt, const struct s
 int ss_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t *out, struct endpoint *from, struct span *payload)
 {
     struct rd r = rd_from(buf, len);
-    struct span salt = rd_span(&r, k->cipher->key_len), sealed = rd_span(&r, rd_left(&r)), name;
+    struct span salt = rd_span(&r, k->len), sealed = rd_span(&r, rd_left(&r)), name;
     int err;
 
     if (!rd_ok(&r) || sealed.len < SS_TAG)

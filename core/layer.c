@@ -101,7 +101,8 @@ int layer_put(struct layer *y, const void *b, size_t n)
         return r;
     if (n > BUF_SIZE - y->n_out)
         return -ENOBUFS;
-    memcpy(layer_free(y), b, n);
+    if (n)
+        memcpy(layer_free(y), b, n);
     layer_added(y, n);
     return 0;
 }

@@ -96,7 +96,8 @@ static inline void layer_added(struct layer *y, size_t n)
 {
     y->n_out += (uint32_t)n;
 }
-/* Adds bytes from anywhere: open, bye. 0, -ENOMEM, or -ENOBUFS when they do not fit. */
+/* Adds bytes from anywhere: open, bye. 0, -ENOMEM, or -ENOBUFS when they do not fit. n 0: only makes layer_free() good for LAYER_RESERVE bytes
+ * (in bye). */
 int layer_put(struct layer *y, const void *b, size_t n);
 
 /* The n_in wire bytes. */

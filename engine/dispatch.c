@@ -54,7 +54,7 @@ static void finish(struct tcp_flow *t, int err)
         out_cancel(flow_leaf(&t->f), &t->dial);
     if (t->f.state == FLOW_RELAY) {
         relay_stop(&t->relay);
-        out_note_end(flow_leaf(&t->f), t->f.up, t->f.down);
+        out_note_end(flow_leaf(&t->f), t->f.up, t->f.down, err);
     }
     if (t->local) {
         if (t->f.state == FLOW_RELAY)

@@ -118,7 +118,7 @@ static void reap(struct job *j)
     struct udp_pair *p = container_of(j, struct udp_pair, reap);
 
     if (p->sess) {
-        out_note_end(p->sess->leaf, p->f.up, p->f.down);
+        out_note_end(p->sess->leaf, p->f.up, p->f.down, 0);
         list_del(&p->in_sess);
         list_del(&p->in_named);
         session_put(p->sess);

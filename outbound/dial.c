@@ -12,6 +12,7 @@
 
 #include "outbound/options.h"
 #include "outbound/private.h"
+#include "outbound/under.h"
 
 bool out_may_use(const struct outbound *o, const struct addr *ip)
 {
@@ -67,20 +68,6 @@ int out_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess *
     return o->ops->open_pkt(o, m, out);
 }
 
-void out_note_end(struct outbound *o, uint64_t up, uint64_t down)
-{
-    char name[OUT_NAME_MAX];
-
-    o->up += up;
-    o->down += down;
-    if (down)
-        o->answered = true;
-    if (o->ops->action != OUT_PROXY || !up || o->answered || o->hinted)
-        return;
-    o->hinted = true; /* a wrong password is silence: servers do not answer what they cannot read */
-    log_warn(LOG_OUT, "%s: sent data, never got an answer: check password, cipher, clock", out_quote(o->name, name));
-}
-
 /* ---- carriers ---- */
 
 static void on_socket(struct tcp_connect *tc, struct stream *s, int err)
@@ -131,11 +118,15 @@ void carrier_cancel(struct carrier *c)
 
 /* ---- links ---- */
 
+#define SHAKE_MS 10000
+
 struct link {
-    struct carrier carrier;
+    struct under_dial under;
     struct outbound *o;
     struct dial *d;
     out_wrap_fn *wrap;
+    struct stream *s; /* on hold: the protocol's own handshake */
+    struct timer limit;
     struct job reap;
 };
 
@@ -144,32 +135,67 @@ static void reap(struct job *j)
     free(container_of(j, struct link, reap));
 }
 
-static void on_connected(struct carrier *c, struct stream *s, int err)
+static void end(struct link *k, struct stream *s, int err)
 {
-    struct link *k = container_of(c, struct link, carrier);
-    struct stream *up = s;
-
-    if (!err && k->wrap && (err = k->wrap(k->o, k->d, s, &up)) < 0) {
+    timer_cancel(&k->limit);
+    if (s)
+        s->on_ready = NULL;
+    if (s && err)
         stream_close(s, err);
-        up = NULL;
-    }
     loop_defer(k->o->env->loop, &k->reap);
-    out_dial_done(k->o, k->d, up, err);
+    out_dial_done(k->o, k->d, err ? NULL : s, err);
 }
 
-int link_dial(struct outbound *o, struct dial *d, const struct dest *to, enum lookup_for why, out_wrap_fn *wrap)
+static void on_held(struct stream *s, unsigned what)
+{
+    struct link *k = s->owner;
+    ssize_t r = what & STREAM_FAILED ? stream_write(s, NULL, 0) : 0; /* says why */
+
+    if ((what & STREAM_FAILED) && r >= 0)
+        r = -ECONNRESET;
+    if (r <= -ERR_BASE)
+        out_note_error(k->o, (int)r);
+    if (r < 0 || (what & STREAM_WRITABLE))
+        end(k, s, (int)r);
+}
+
+static void on_limit(struct timer *t)
+{
+    struct link *k = container_of(t, struct link, limit);
+
+    end(k, k->s, -ETIMEDOUT);
+}
+
+static void on_stream(struct under_dial *x, struct stream *s, int err)
+{
+    struct link *k = container_of(x, struct link, under);
+    struct stream *up = s;
+    int r = err ? err : k->wrap ? k->wrap(k->o, k->d, s, &up) : 0;
+
+    if (r <= 0) {
+        end(k, up, r);
+        return;
+    }
+    k->s = up;
+    up->owner = k;
+    up->on_ready = on_held;
+    timer_set(k->o->env->loop, &k->limit, SHAKE_MS);
+}
+
+int link_dial(struct outbound *o, struct dial *d, struct under *u, const struct dest *to, enum lookup_for why, out_wrap_fn *wrap)
 {
     struct link *k = calloc(1, sizeof(*k));
     int r;
 
     if (!k)
         return -ENOMEM;
-    k->carrier.done = on_connected;
+    k->under.done = on_stream;
     k->o = o;
     k->d = d;
     k->wrap = wrap;
+    k->limit.cb = on_limit;
     k->reap.cb = reap;
-    if ((r = carrier_start(&k->carrier, o, to, why)) < 0) {
+    if ((r = under_start(&k->under, o, u, to, why)) < 0) {
         free(k);
         return r;
     }
@@ -181,6 +207,11 @@ void link_cancel(struct outbound *o, struct dial *d)
 {
     struct link *k = d->priv;
 
-    carrier_cancel(&k->carrier);
-    free(k);
+    under_cancel(&k->under);
+    timer_cancel(&k->limit);
+    if (k->s) {
+        k->s->on_ready = NULL;
+        stream_close(k->s, -ERR_CLOSED);
+    }
+    loop_defer(o->env->loop, &k->reap);
 }

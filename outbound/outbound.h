@@ -54,6 +54,10 @@ struct outbound {
     uint8_t family;          /* enum opt_family: which addresses of its server (a direct: of the destination) are dialled */
     bool answered;           /* the protocol heard something true from the server, ever */
     bool hinted;             /* the log has said that it never did, or that it cannot be dialled */
+    bool unverified;         /* skip-cert-verify: nobody looks at its server's certificate */
+    bool unverified_said;    /* the log has said so */
+    int last_err;            /* what its server did wrong last; 0 once it has answered since */
+    uint32_t hints_said;     /* which kinds of trouble the log has told of */
     const char *server;      /* proxies: name or address of the server, else NULL; borrowed from the profile */
     uint16_t port;
     const struct cfg_node *node;
@@ -98,8 +102,13 @@ int  out_dial(struct outbound *o, struct dial *d);
 void out_cancel(struct outbound *o, struct dial *d);
 int  out_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out); /* -ERR_UNSUPPORTED without UDP */
 
-/* A flow over leaf o ended after so many bytes: adds them up, and says once per proxy when it takes data and never answers. */
-void out_note_end(struct outbound *o, uint64_t up, uint64_t down);
+/* A flow over leaf o ended after so many bytes, with what error: adds them up, and says once per proxy what may be wrong with it, also when it
+ * takes data and never answers. */
+void out_note_end(struct outbound *o, uint64_t up, uint64_t down, int err);
+/* Its server, or the way to it, failed. Said once for each kind of error; kept in last_err until the server answers. */
+void out_note_error(struct outbound *o, int err);
+/* What a person can do about last_err, static text; NULL without one. */
+const char *out_hint(const struct outbound *o);
 
 /* Groups: members in order (NULL past the end), the current choice, and choosing. out_select: 0, -ENOENT no such member, -EINVAL not
  * a group that one chooses in, -ERR_UNSUPPORTED the member cannot be dialled (its `why`). */

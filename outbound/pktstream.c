@@ -51,6 +51,7 @@ static void die(struct pktstream *u, int err)
     if (u->dead)
         return;
     u->dead = true;
+    out_note_error(u->o, err);
     job_cancel(&u->again);
     job_cancel(&u->flush);
     if (u->s)

@@ -133,10 +133,11 @@ struct carrier {
 int carrier_start(struct carrier *c, struct outbound *o, const struct dest *to, enum lookup_for why);
 void carrier_cancel(struct carrier *c); /* harmless when not running; no callback after */
 
-/* Puts a layer on a connected stream: 0 and *up, or -err (down stays the caller's). */
+/* Puts a layer on a connected stream: 0 and *up; 1 and *up, which is on hold (core/layer.h); or -err (down stays the caller's). */
 typedef int out_wrap_fn(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up);
-/* The dial of every type that is "one TCP connection and a layer on it" (wrap NULL: no layer), and its cancel. */
-int link_dial(struct outbound *o, struct dial *d, const struct dest *to, enum lookup_for why, out_wrap_fn *wrap);
+/* The dial of every type that is "a stream to its server, and a layer on it" (u NULL: the bare carrier; wrap NULL: no layer), and its cancel. */
+struct under;
+int link_dial(struct outbound *o, struct dial *d, struct under *u, const struct dest *to, enum lookup_for why, out_wrap_fn *wrap);
 void link_cancel(struct outbound *o, struct dial *d);
 
 /* Where a node's server is. */

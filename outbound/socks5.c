@@ -4,7 +4,7 @@
  *   connect ──► greeting ──► choice ──► (user, password ──► reply) ──► request ──► reply ──► the stream is the caller's
  *
  * Each message waits for the answer to the one before: servers that are strict about it exist. Answers are read to the byte, so what follows
- * the reply is still in the socket when the stream is handed over, and the layer is gone: a SOCKS5 stream is a plain TCP stream.
+ * the reply is still in the stream below when it is handed over, and the layer is gone: a SOCKS5 stream is a plain TCP (or TLS) stream.
  *
  * UDP: the same conversation with UDP ASSOCIATE; the server names a relay address, and the TCP connection is held as long as the session
  * lives; when the server closes it, the session is dead. Datagrams carry their address in front; only the relay's are looked at (the socket is
@@ -23,6 +23,7 @@
 #include "outbound/options.h"
 #include "outbound/private.h"
 #include "outbound/server_udp.h"
+#include "outbound/under.h"
 
 #define SHAKE_MS 10000
 #define CONTROL_JUNK 4096 /* bytes a server may send on a control connection, where nothing is to be said */
@@ -30,6 +31,7 @@
 struct socks5 {
     struct outbound o;
     struct opt_tls tls;
+    struct under under;
     const char *user, *password;
 };
 
@@ -58,7 +60,12 @@ static int socks5_init(struct outbound *o, const struct opt_src *s)
         return opt_bad(s, "username", "username: it has at most 255 bytes");
     if (strlen(n->password) > 255)
         return opt_bad(s, "password", "password: it has at most 255 bytes");
-    return n->tls.on ? out_unsupported(o, "tls is not supported") : 0;
+    return under_init(&n->under, o, &n->tls, NULL, &(struct under_defaults){ 0 }, s);
+}
+
+static void socks5_fini(struct outbound *o)
+{
+    under_fini(&container_of(o, struct socks5, o)->under);
 }
 
 /* ---- what the server says ---- */
@@ -149,7 +156,7 @@ struct shake {
     enum shake_state state;
     uint8_t cmd;
     struct dest to;
-    struct carrier carrier;
+    struct under_dial under;
     struct stream *s;
     struct timer limit;
     uint8_t out[3 + 255 + 255];
@@ -164,7 +171,7 @@ static void shake_stop(struct shake *h)
 {
     h->state = SHAKE_DONE;
     timer_cancel(&h->limit);
-    carrier_cancel(&h->carrier);
+    under_cancel(&h->under);
     OPENSSL_cleanse(h->out, sizeof(h->out));
     if (h->s)
         h->s->on_ready = NULL;
@@ -177,6 +184,8 @@ static void shake_end(struct shake *h, int err)
         stream_close(h->s, err);
         h->s = NULL;
     }
+    if (err == -ERR_AUTH || err == -ERR_PROTO)
+        out_note_error(&h->node->o, err);
     h->done(h, err);
 }
 
@@ -308,9 +317,9 @@ static void on_limit(struct timer *t)
     shake_end(container_of(t, struct shake, limit), -ETIMEDOUT);
 }
 
-static void on_connected(struct carrier *c, struct stream *s, int err)
+static void on_connected(struct under_dial *x, struct stream *s, int err)
 {
-    struct shake *h = container_of(c, struct shake, carrier);
+    struct shake *h = container_of(x, struct shake, under);
 
     if (err) {
         shake_end(h, err);
@@ -333,8 +342,8 @@ static int shake_start(struct shake *h)
     if (!atyp_put(h->out, &h->to))
         return -ERR_NAME;
     h->limit.cb = on_limit;
-    h->carrier.done = on_connected;
-    return carrier_start(&h->carrier, o, &server, LOOKUP_SERVER);
+    h->under.done = on_connected;
+    return under_start(&h->under, o, &h->node->under, &server, LOOKUP_SERVER);
 }
 
 static void shake_cancel(struct shake *h)
@@ -516,7 +525,7 @@ static int find_relay(struct s5_udp *u, struct dest *relay)
             return -ENOMEM;
         relay->host = u->relay_name;
     } else if (addr_is_unspecified(&relay->at.ip)) {
-        relay->at.ip = h->carrier.peer.ip;
+        relay->at.ip = h->under.carrier.peer.ip;
         relay->host = addr_is_set(&relay->at.ip) ? NULL : h->node->o.server; /* behind another node only its name is known */
     }
     return 0;
@@ -589,5 +598,5 @@ static int socks5_open_pkt(struct outbound *o, const struct flow_meta *m, struct
 
 const struct outbound_ops socks5_ops = {
     .type = "socks5", .api_type = "Socks5", .action = OUT_PROXY, .fields = socks5_fields, .parts = socks5_parts, .size = sizeof(struct socks5),
-    .init = socks5_init, .dial = socks5_dial, .cancel = socks5_cancel, .open_pkt = socks5_open_pkt,
+    .init = socks5_init, .fini = socks5_fini, .dial = socks5_dial, .cancel = socks5_cancel, .open_pkt = socks5_open_pkt,
 };

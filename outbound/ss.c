@@ -1,29 +1,23 @@
 /*
- * ss.c - Shadowsocks nodes (AEAD methods)
+ * ss.c - Shadowsocks nodes
  *
- * TCP: connect to the server, put the layer of ss_stream.c on it; the destination, as a name if there is one, rides with the client's first
- * bytes. UDP: one socket per session, so the server sees one port for all destinations of a source and may forward anybody's answers (full
- * cone); every datagram is sealed on its own (ss_udp.c). Replies that do not open are dropped and counted.
+ * TCP: connect to the server - through a plugin's disguise, if there is one -, put the layer of ss_stream.c on it; the destination, as a name if
+ * there is one, rides with the client's first bytes. UDP: sealed datagrams (ss_pkt.c), or frames in a stream to a magic name (udp-over-tcp). A
+ * plugin is for TCP only: datagrams go to the same port as they are.
  *
- * What this build cannot do (the 2022 edition, stream ciphers, plugins) makes the node unavailable with the reason; it is never dialled in some
- * other way than the profile says.
- *
- * Memory: a TCP flow is one ss_stream; a UDP session this struct, with a bounded queue while the server's name is looked up.
+ * What this build cannot do (stream ciphers, other plugins) makes the node unavailable with the reason; it is never dialled in some other way than
+ * the profile says.
  */
 #include "outbound/ss.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "core/base64.h"
-#include "core/hash.h"
-#include "core/pool.h"
 #include "outbound/options.h"
+#include "outbound/pktstream.h"
 #include "outbound/private.h"
-#include "outbound/server_udp.h"
+#include "outbound/under.h"
 
 struct ss {
     struct outbound o;
@@ -32,7 +26,7 @@ struct ss {
     bool udp_over_tcp;
     int64_t udp_over_tcp_version; /* 1 or 2 */
     struct ss_key key;
-    uint64_t n_bad; /* datagrams that did not open */
+    struct under under;
 };
 
 static const struct cfg_field ss_fields[] = {
@@ -72,7 +66,9 @@ static const struct other_method {
     { "chacha20-ietf", stream },
     { "xchacha20", stream },
     { "salsa20", stream },
-    { "xchacha20-ietf-poly1305", rare },
+    { "2022-blake3-chacha8-poly1305", rare },
+    { "2022-blake3-aes-128-ccm", rare },
+    { "2022-blake3-aes-256-ccm", rare },
     { "chacha8-ietf-poly1305", rare },
     { "xchacha8-ietf-poly1305", rare },
     { "aes-128-ccm", rare },
@@ -94,74 +90,51 @@ static const struct other_method {
     { "ascon128a", rare },
 };
 
-/* The 2022 edition (SIP022): the password is a key in base64, or several joined by ':' (all but the last are for relays on the way). */
-static const struct method_2022 {
-    const char *name;
-    uint8_t key_len;
-    bool many; /* several keys are possible */
-} methods_2022[] = {
-    { "2022-blake3-aes-128-gcm", 16, true },        { "2022-blake3-aes-256-gcm", 32, true }, { "2022-blake3-chacha20-poly1305", 32, false },
-    { "2022-blake3-chacha8-poly1305", 32, false }, { "2022-blake3-aes-128-ccm", 16, true }, { "2022-blake3-aes-256-ccm", 32, true },
-};
-
-static bool good_keys(const char *password, const struct method_2022 *m)
-{
-    uint8_t key[SS_KEY_MAX];
-    unsigned n = 0;
-    bool good = true;
-
-    for (const char *at = password; good; at++) {
-        size_t len = strcspn(at, ":");
-
-        good = base64_decode(at, len, key, sizeof(key)) == m->key_len && (n++ == 0 || m->many);
-        at += len;
-        if (!*at)
-            break;
-    }
-    OPENSSL_cleanse(key, sizeof(key));
-    return good;
-}
-
 static int bad_method(struct ss *n, const struct opt_src *s)
 {
     char method[OPT_TEXT_MAX];
 
     opt_quote(n->method, method);
-    for (size_t i = 0; i < sizeof(methods_2022) / sizeof(methods_2022[0]); i++) {
-        const struct method_2022 *m = &methods_2022[i];
-
-        if (strcasecmp(m->name, n->method) != 0)
-            continue;
-        if (!good_keys(n->password, m))
-            return opt_bad(s, "password", "password: %s wants %s of %u bytes in base64", m->name, m->many ? "a key (or several, joined by ':')" : "a key",
-                           m->key_len);
-        return out_unsupported(&n->o, "cipher %s: the 2022 edition is not supported", method);
-    }
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         if (!strcasecmp(others[i].name, n->method))
             return out_unsupported(&n->o, "cipher %s: %s", method, others[i].why);
-    return opt_bad(s, "cipher", "unknown cipher \"%s\"; this build has aes-128-gcm, aes-192-gcm, aes-256-gcm, chacha20-ietf-poly1305", method);
+    return opt_bad(s, "cipher",
+                   "unknown cipher \"%s\"; this build has aes-128-gcm, aes-192-gcm, aes-256-gcm, chacha20-ietf-poly1305, xchacha20-ietf-poly1305, "
+                   "2022-blake3-aes-128-gcm, 2022-blake3-aes-256-gcm, 2022-blake3-chacha20-poly1305",
+                   method);
+}
+
+static int read_key(struct ss *n, const struct ss_cipher *c, const struct opt_src *s)
+{
+    int r = ss_key_init(&n->key, c, n->password);
+
+    if (r == -EINVAL)
+        return opt_bad(s, "password", "password: %s wants a key of %u bytes in base64%s", c->name, aead_get(c->aead)->key_len,
+                       c->relays ? " (or several, joined by ':')" : "");
+    return r == -ERR_UNSUPPORTED ? out_unsupported(&n->o, "the library has no MD5") : r;
 }
 
 static int ss_init(struct outbound *o, const struct opt_src *s)
 {
     struct ss *n = container_of(o, struct ss, o);
     const struct ss_cipher *cipher = ss_cipher_find(n->method);
+    int r;
 
-    if (!cipher || cipher->is_2022)
+    if (!cipher)
         return bad_method(n, s);
-    if (n->plugin.kind)
-        return out_unsupported(o, "plugin %s is not supported", opt_plugin_names[n->plugin.kind]);
-    if (!n->udp_over_tcp_version)
-        n->udp_over_tcp_version = 1;
-    if (n->udp_over_tcp)
-        opt_warn(s, "udp-over-tcp", "unsupported-key", "udp-over-tcp is not supported: UDP goes as UDP");
-    return ss_key_init(&n->key, cipher, n->password) < 0 ? out_unsupported(o, "the library has no MD5") : 0;
+    if ((r = read_key(n, cipher, s)) < 0)
+        return r;
+    if ((r = under_init_plugin(&n->under, o, &n->plugin, s)) < 0)
+        ss_key_fini(&n->key);
+    return r;
 }
 
 static void ss_fini(struct outbound *o)
 {
-    ss_key_fini(&container_of(o, struct ss, o)->key);
+    struct ss *n = container_of(o, struct ss, o);
+
+    under_fini(&n->under);
+    ss_key_fini(&n->key);
 }
 
 /* ---- TCP ---- */
@@ -182,133 +155,23 @@ static int ss_dial(struct outbound *o, struct dial *d)
 {
     struct dest server = out_server(o);
 
-    return link_dial(o, d, &server, LOOKUP_SERVER, ss_wrap);
+    return link_dial(o, d, &container_of(o, struct ss, o)->under, &server, LOOKUP_SERVER, ss_wrap);
 }
 
 /* ---- UDP ---- */
 
-struct ss_udp {
-    struct pktsess p;
-    struct ss *node;
-    struct server_udp server;
-    bool dead;
-    struct job reap;
+static const struct pkt_way over_tcp[] = {
+    { &pkt_uot1, PKT_UOT1_HOST, ss_dial, link_cancel },
+    { &pkt_uot2, PKT_UOT2_HOST, ss_dial, link_cancel },
 };
-
-static int send_sealed(struct ss_udp *u, const struct dest *to, const void *buf, size_t len)
-{
-    uint8_t salt[SS_KEY_MAX], *out;
-    ssize_t n;
-    int r;
-
-    if (len + SS_UDP_EXTRA > BUF_SIZE)
-        return -EMSGSIZE;
-    if (!(out = buf_get()))
-        return -ENOMEM;
-    random_bytes(salt, u->node->key.len);
-    n = ss_udp_seal(&u->node->key, salt, to, buf, len, out);
-    r = n < 0 ? (int)n : server_udp_send(&u->server, out, (size_t)n);
-    buf_put(out);
-    return r;
-}
-
-static int ss_send(struct pktsess *p, const struct dest *to, const void *buf, size_t len)
-{
-    struct ss_udp *u = container_of(p, struct ss_udp, p);
-
-    if (u->dead)
-        return -ENOTCONN;
-    return u->server.sock ? send_sealed(u, to, buf, len) : pktq_add(&u->server.waiting, to, buf, len);
-}
-
-static void on_packet(struct pktsess *sock, const struct endpoint *peer, const void *buf, size_t len)
-{
-    struct ss_udp *u = sock->owner;
-    struct endpoint from;
-    struct span payload;
-    char name[OUT_NAME_MAX];
-    uint8_t *out;
-    int r;
-
-    if (!u->p.on_packet || !server_udp_is_peer(&u->server, peer) || !(out = buf_get()))
-        return;
-    r = ss_udp_open(&u->node->key, buf, len, out, &from, &payload);
-    if (r == 0) {
-        u->node->o.answered = true;
-        u->p.on_packet(&u->p, &from, payload.p, payload.len);
-    } else {
-        u->node->n_bad++;
-        log_dbg(LOG_OUT, "%s: a datagram of %zu bytes dropped: %s", out_quote(u->node->o.name, name), len, err_str(r));
-    }
-    buf_put(out);
-}
-
-static void end_session(struct ss_udp *u, int err)
-{
-    u->dead = true;
-    if (u->p.on_dead)
-        u->p.on_dead(&u->p, err);
-}
-
-static void on_sock_dead(struct pktsess *sock, int err)
-{
-    end_session(sock->owner, err);
-}
-
-static void send_waiting(void *arg, const struct dest *to, const void *buf, size_t len)
-{
-    send_sealed(arg, to, buf, len);
-}
-
-static void on_server_ready(struct server_udp *server)
-{
-    struct ss_udp *u = container_of(server, struct ss_udp, server);
-
-    server->sock->owner = u;
-    server->sock->on_packet = on_packet;
-    server->sock->on_dead = on_sock_dead;
-    pktq_flush(&server->waiting, send_waiting, u);
-}
-
-static void on_server_dead(struct server_udp *server, int err)
-{
-    end_session(container_of(server, struct ss_udp, server), err);
-}
-
-static void ss_udp_reap(struct job *j)
-{
-    free(container_of(j, struct ss_udp, reap));
-}
-
-static void ss_udp_close(struct pktsess *p)
-{
-    struct ss_udp *u = container_of(p, struct ss_udp, p);
-
-    server_udp_stop(&u->server);
-    loop_defer(u->node->o.env->loop, &u->reap);
-}
-
-static const struct pkt_ops ss_pkt_ops = { .name = "ss", .send = ss_send, .close = ss_udp_close };
 
 static int ss_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out)
 {
-    struct ss_udp *u = calloc(1, sizeof(*u));
-    struct dest server = out_server(o);
-    int r;
+    struct ss *n = container_of(o, struct ss, o);
 
-    if (!u)
-        return -ENOMEM;
-    u->p.ops = &ss_pkt_ops;
-    u->node = container_of(o, struct ss, o);
-    u->reap.cb = ss_udp_reap;
-    u->server.ready = on_server_ready;
-    u->server.dead = on_server_dead;
-    if ((r = server_udp_start(&u->server, o, &server)) < 0) {
-        free(u);
-        return r;
-    }
-    *out = &u->p;
-    return 0;
+    if (n->udp_over_tcp)
+        return pktstream_open(o, &over_tcp[n->udp_over_tcp_version == 2], out);
+    return ss_pkt_open(o, &n->key, out);
 }
 
 const struct outbound_ops ss_ops = {

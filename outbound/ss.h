@@ -5,6 +5,7 @@
  *   ss_2022.c    what the 2022 edition puts around that: heads of streams, datagrams of a session
  *   ss_stream.c  a stream of sealed chunks as a plain stream
  *   ss_udp.c     sealed datagrams of the older edition
+ *   ss_pkt.c     a datagram session
  *   ss.c         the outbound: what a profile says, dialling
  */
 #ifndef OUTBOUND_SS_H
@@ -66,7 +67,7 @@ int ss_seal(struct ss_dir *d, const struct iovec *in, int n, uint8_t *out);
 int ss_open(struct ss_dir *d, const uint8_t *in, size_t len, const struct iovec *out, int n);
 
 /* Puts the layer on a connected stream; takes `down` over on success. `key` must live as long as the stream is not closed, *answered is set when the
- * first chunk opened. head is the address block to be sent before the first byte. NULL without memory.
+ * first chunk opened. head is the address block to be sent before the first byte (head_len 0: none). NULL without memory.
  *
  * The stream fails with -ERR_AUTH when bytes do not authenticate or were heard before; 2022: with -ERR_CLOCK when the clocks differ. */
 struct stream *ss_stream_new(struct loop *l, const struct ss_key *key, struct stream *down, const uint8_t *head, size_t head_len, bool *answered);
@@ -79,6 +80,11 @@ ssize_t ss_udp_seal(const struct ss_key *k, const uint8_t *salt, const struct de
 /* Opens one into out (len bytes). from: its sender; *payload lies in out. -ERR_AUTH, or -ERR_PROTO when what was sealed makes no sense (or has a
  * name for a sender). */
 int ss_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t *out, struct endpoint *from, struct span *payload);
+
+/* A datagram session to a node's server. key must live as long as the session is not closed. 0 or -err. */
+struct outbound;
+struct pktsess;
+int ss_pkt_open(struct outbound *o, const struct ss_key *key, struct pktsess **out);
 
 /* ---- the 2022 edition (ss_2022.c); now: seconds of the wall clock ---- */
 

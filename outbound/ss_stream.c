@@ -296,11 +296,12 @@ struct stream *ss_stream_new(struct loop *l, const struct ss_key *key, struct st
     if (!k)
         return NULL;
     *k = (struct ss_stream){ .y.head = true, .key = key, .answered = answered, .head_len = (uint16_t)head_len };
-    if (!(k->head = malloc(head_len))) {
+    if (head_len && !(k->head = malloc(head_len))) {
         pool_put(&streams, k);
         return NULL;
     }
-    memcpy(k->head, head, head_len);
+    if (head_len)
+        memcpy(k->head, head, head_len);
     layer_init(&k->y, &ss_stream_ops, l, down);
     return &k->y.s;
 }

@@ -1,19 +1,30 @@
 /*
- * vless.c - VLESS nodes: what a profile says about one
+ * vless.c - VLESS nodes
  *
- * This build does not speak the protocol: a node loads, is checked, and stays in its groups as unavailable.
+ *   ──► 00 | uuid 16 | length of addons 0 | command | port, address | bytes          ◄── 00 | length of addons, addons | bytes
+ *
+ * No encryption of its own: that is what TLS underneath is for. The head goes with the client's first bytes, the server's with its own.
+ * Datagrams go as XUDP, or as packetaddr where the profile asks for it.
+ *
+ * What this build does not do - XTLS Vision, REALITY, VLESS encryption - makes a node unavailable, with the reason.
  */
 #include <errno.h>
+#include <openssl/crypto.h>
 #include <string.h>
 #include <strings.h>
 
+#include "outbound/headed.h"
 #include "outbound/options.h"
+#include "outbound/pktstream.h"
 #include "outbound/private.h"
+#include "outbound/under.h"
+#include "outbound/vmess.h"
 
 struct vless {
     struct outbound o;
     struct opt_tls tls;
     struct opt_transport net;
+    struct under under;
     const char *uuid_text, *flow, *encryption, *packet_encoding;
     uint8_t uuid[16];
     bool vision;    /* flow is xtls-rprx-vision */
@@ -72,9 +83,97 @@ static int vless_init(struct outbound *o, const struct opt_src *s)
     else if (!v->packet_addr)
         v->xudp = true; /* unless something else is asked for */
     v->packet_addr = !v->xudp;
-    if ((r = read_flow(v, s)) < 0 || (r = read_encryption(v, s)) < 0)
+    if ((r = read_flow(v, s)) < 0 || (r = read_encryption(v, s)) < 0 || (r = opt_uuid(v->uuid_text, v->uuid)) < 0)
         return r;
-    return opt_uuid(v->uuid_text, v->uuid);
+    if (v->encrypted)
+        return out_unsupported(o, "encryption of VLESS is not supported");
+    if (v->vision)
+        return out_unsupported(o, "flow xtls-rprx-vision is not supported");
+    return under_init(&v->under, o, &v->tls, &v->net, &(struct under_defaults){ .servername_from_ws = true }, s);
+}
+
+static void vless_fini(struct outbound *o)
+{
+    struct vless *v = container_of(o, struct vless, o);
+
+    under_fini(&v->under);
+    OPENSSL_cleanse(v->uuid, sizeof(v->uuid));
+}
+
+/* ---- streams ---- */
+
+static int read_answer(void *arg, const uint8_t *b, size_t n, const uint8_t *first, size_t n_first, size_t *skip)
+{
+    struct outbound *o = arg;
+
+    if (b[0] != 0)
+        return -ERR_PROTO;
+    if (n < 2 || n < 2u + b[1])
+        return 0;
+    o->answered = true;
+    *skip = 2u + b[1];
+    return 1;
+}
+
+static int wrap(struct outbound *o, const struct dial *d, uint8_t command, struct stream *down, struct stream **up)
+{
+    struct vless *v = container_of(o, struct vless, o);
+    uint8_t head[1 + 16 + 1 + 1 + VMESS_ADDR_MAX] = { 0 };
+    size_t len = 0;
+    int r;
+
+    memcpy(head + 1, v->uuid, 16);
+    head[18] = command;
+    if (command != VMESS_MUX && !(len = vmess_put_addr(head + 19, &d->to)))
+        return -ERR_NAME;
+    r = headed_new(o->env->loop, head, 19 + len, read_answer, o, down, up);
+    OPENSSL_cleanse(head, sizeof(head));
+    return r;
+}
+
+static int wrap_tcp(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
+{
+    return wrap(o, d, VMESS_TCP, down, up);
+}
+
+static int wrap_udp(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
+{
+    return wrap(o, d, VMESS_UDP, down, up);
+}
+
+static int wrap_mux(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
+{
+    return wrap(o, d, VMESS_MUX, down, up);
+}
+
+static int dial(struct outbound *o, struct dial *d, out_wrap_fn *how)
+{
+    struct dest server = out_server(o);
+
+    return link_dial(o, d, &container_of(o, struct vless, o)->under, &server, LOOKUP_SERVER, how);
+}
+
+static int vless_dial(struct outbound *o, struct dial *d)
+{
+    return dial(o, d, wrap_tcp);
+}
+
+static int dial_udp(struct outbound *o, struct dial *d)
+{
+    return dial(o, d, wrap_udp);
+}
+
+static int dial_mux(struct outbound *o, struct dial *d)
+{
+    return dial(o, d, wrap_mux);
+}
+
+static int vless_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out)
+{
+    static const struct pkt_way xudp = { &pkt_xudp, NULL, dial_mux, link_cancel },
+                                packetaddr = { &pkt_packetaddr, PKT_ADDR_HOST, dial_udp, link_cancel };
+
+    return pktstream_open(o, container_of(o, struct vless, o)->xudp ? &xudp : &packetaddr, out);
 }
 
 const struct outbound_ops vless_ops = {
@@ -85,4 +184,8 @@ const struct outbound_ops vless_ops = {
     .parts = vless_parts,
     .size = sizeof(struct vless),
     .init = vless_init,
+    .fini = vless_fini,
+    .dial = vless_dial,
+    .cancel = link_cancel,
+    .open_pkt = vless_open_pkt,
 };

@@ -12,7 +12,7 @@
 
 #include "tests/unit/outbound_loaded.h"
 
-#define VLESS(name) "  - {name: " name ", type: vless, server: h, port: 1, uuid: x, udp: true}\n"
+#define VLESS(name) "  - {name: " name ", type: vless, server: h, port: 1, uuid: x, udp: true, flow: xtls-rprx-vision}\n" /* not dialled */
 #define MEMBERS(...) (const char *[]){ __VA_ARGS__ }, N(((const char *[]){ __VA_ARGS__ }))
 
 /* ---- members ---- */

@@ -278,13 +278,13 @@ static void test_where_messages_stand(void **state)
                                     "  in:\n"
                                     "    type: inline\n"
                                     "    payload:\n"
-                                    "      - {name: a, type: vless, server: h, port: 1, uuid: u}\n"
+                                    "      - {name: a, type: vless, server: h, port: 1, uuid: u, flow: xtls-rprx-vision}\n"
                                     "      - {name: b, type: ss, server: h, port: x, cipher: aes-128-gcm, password: x}\n"
                                     "      - {name: c, type: socks5, server: h, port: 1, dialer-proxy: gone}\n"
                                     "  out: {type: file, path: proxies/w.yaml}\n";
     struct loaded l;
 
-    write_file("proxies/w.yaml", "proxies:\n" ENTRY("a") "  - {name: v, type: vless, server: h, port: 1, uuid: u}\n"
+    write_file("proxies/w.yaml", "proxies:\n" ENTRY("a") "  - {name: v, type: vless, server: h, port: 1, uuid: u, flow: xtls-rprx-vision}\n"
                                  "  - {name: d, type: socks5, server: h, port: 1, dialer-proxy: gone}\n");
     load(&l, yaml);
     said_at(&l, "unsupported-proxy", "\"a\" (vless)", yaml, "{name: a");

@@ -1,0 +1,89 @@
+/*
+ * hint.c - what went wrong with a node, and what a person can do about it
+ *
+ * Each kind of trouble is said once per node, with a hint; the newest is kept for status and the control API. Only what a server or the way
+ * to it did counts: an application that resets its connection says nothing about the node.
+ */
+#include <errno.h>
+
+#include "outbound/private.h"
+
+static const struct hint {
+    int err;
+    const char *text;
+} hints[] = {
+    { -ERR_AUTH, "check password or uuid, and cipher" },
+    { -ERR_CLOCK, "set the clock of this machine, or of the server" },
+    { -ERR_EARLY, "check password or uuid, tls and network, and that the port is this protocol's" },
+    { -ERR_PROTO, "check type, port, tls and network: it speaks something else" },
+    { -ERR_STATUS, "check path, host and headers of the transport" },
+    { -ERR_NAME, "check server, and the name servers that look up proxies" },
+    { -ERR_TLS, "check tls, port and sni" },
+    { -ERR_TLS_PLAIN, "check tls and port" },
+    { -ERR_TLS_NAME, "check sni or servername" },
+    { -ERR_TLS_VERSION, "check sni or servername; the server may be too old, too" },
+    { -ERR_TLS_CLIENT, "check certificate and private-key" },
+    { -ERR_TLS_ALPN, "check network and alpn" },
+    { -ERR_CERT, "check sni or servername" },
+    { -ERR_CERT_NAME, "check sni or servername" },
+    { -ERR_CERT_EXPIRED, "check the clock; else it is for the server's owner to renew it" },
+    { -ERR_CERT_EARLY, "set the clock of this machine" },
+    { -ERR_CERT_SELF, "pin it with fingerprint, if it is meant to be so" },
+    { -ERR_CERT_ISSUER, "check that ca-certificates is installed; or pin the certificate with fingerprint" },
+    { -ERR_CERT_PURPOSE, "check sni or servername and port" },
+    { -ERR_CERT_PIN, "check fingerprint: the certificate may have been renewed, or somebody is in between" },
+    { -ECONNREFUSED, "nobody listens there: check server and port, and that it runs" },
+    { -ETIMEDOUT, "it does not answer: check server and port, and that it runs" },
+    { -EHOSTUNREACH, "there is no way to it: check server" },
+    { -ENETUNREACH, "there is no way to it: check server, ip-version and ipv6" },
+};
+#define N_HINTS (sizeof(hints) / sizeof(hints[0]))
+_Static_assert(N_HINTS <= 32, "a bit for each in struct outbound");
+
+static void say(struct outbound *o, unsigned bit, const char *what, const char *hint)
+{
+    char name[OUT_NAME_MAX];
+
+    if (o->hints_said & 1u << bit)
+        return;
+    o->hints_said |= 1u << bit;
+    log_warn(LOG_OUT, "%s: %s: %s", out_quote(o->name, name), what, hint);
+}
+
+void out_note_error(struct outbound *o, int err)
+{
+    if (o->origin)
+        o = o->origin;
+    if (o->ops->action != OUT_PROXY)
+        return;
+    for (unsigned i = 0; i < N_HINTS; i++)
+        if (hints[i].err == err) {
+            o->last_err = err;
+            say(o, i, err_str(err), hints[i].text);
+        }
+}
+
+const char *out_hint(const struct outbound *o)
+{
+    for (unsigned i = 0; i < N_HINTS; i++)
+        if (hints[i].err == o->last_err)
+            return hints[i].text;
+    return NULL;
+}
+
+void out_note_end(struct outbound *o, uint64_t up, uint64_t down, int err)
+{
+    o->up += up;
+    o->down += down;
+    if (down) {
+        o->answered = true;
+        o->last_err = 0;
+    }
+    if (err <= -ERR_BASE && !(err == -ERR_PROTO && o->answered)) /* errno may be the application's doing; a cut connection is no news */
+        out_note_error(o, err);
+    if (o->ops->action != OUT_PROXY || !up || o->answered || o->hinted)
+        return;
+    o->hinted = true; /* a wrong password is silence: many servers do not answer what they cannot read */
+    log_warn(LOG_OUT, "%s: sent data, never got an answer: check password or uuid, cipher, clock",
+             out_quote(o->name, (char[OUT_NAME_MAX]){ 0 }));
+}

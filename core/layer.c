@@ -216,8 +216,12 @@ static ssize_t pull(struct layer *y)
     if (y->n_in == LAYER_IN_MAX)
         return -ERR_PROTO; /* no record is that long */
     n = stream_read(y->down, &(struct iovec){ y->in + y->n_in, LAYER_IN_MAX - y->n_in }, 1);
-    if (n > 0)
+    if (n > 0) {
+        y->heard = true;
         y->n_in += (uint32_t)n;
+    }
+    if (n == -ECONNRESET && !y->heard)
+        return -ERR_EARLY;
     return n == -STREAM_EOF ? eof(y) : n;
 }
 

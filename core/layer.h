@@ -9,7 +9,8 @@
  * something is in it, so an idle layer has none.
  *
  * A layer that must talk first (a handshake) is on hold: it takes no bytes, reads by itself, and says WRITABLE once it is open or FAILED
- * when it will not be; any later call then returns the error, -ERR_EARLY when the peer hung up without a word.
+ * when it will not be; any later call then returns the error. -ERR_EARLY: the peer hung up, or reset the
+ * connection, without a word.
  */
 #ifndef CORE_LAYER_H
 #define CORE_LAYER_H
@@ -61,6 +62,7 @@ struct layer {
     bool head;                     /* set by the protocol: something must go first */
     bool hold;                     /* by the protocol: nothing can be sealed now */
     bool raw_in, raw_out;          /* by the protocol: from now on bytes go through unchanged */
+    bool heard;                    /* the peer has sent something */
     bool waits_read, waits_write;  /* somebody is to be told */
     bool full;                     /* the stream below said so and has not called back */
     bool flush_asked;              /* while on hold */
@@ -96,8 +98,8 @@ static inline void layer_added(struct layer *y, size_t n)
 {
     y->n_out += (uint32_t)n;
 }
-/* Adds bytes from anywhere: open, bye. 0, -ENOMEM, or -ENOBUFS when they do not fit. n 0: only makes layer_free() good for LAYER_RESERVE bytes
- * (in bye). */
+/* Adds bytes from anywhere: open, bye. 0, -ENOMEM, or -ENOBUFS when they do not fit. n 0: only makes layer_free() good for LAYER_RESERVE
+ * bytes (in bye). */
 int layer_put(struct layer *y, const void *b, size_t n);
 
 /* The n_in wire bytes. */

@@ -79,8 +79,8 @@ void out_note_end(struct outbound *o, uint64_t up, uint64_t down, int err)
         o->answered = true;
         o->last_err = 0;
     }
-    if (err <= -ERR_BASE && !(err == -ERR_PROTO && o->answered)) /* errno may be the application's doing; a cut connection is no news */
-        out_note_error(o, err);
+    if (err <= -ERR_BASE && !(o->answered && (err == -ERR_PROTO || err == -ERR_EARLY))) /* errno may be the application's doing */
+        out_note_error(o, err); /* once it has worked, a connection that breaks, or that its server refuses, says nothing about it */
     if (o->ops->action != OUT_PROXY || !up || o->answered || o->hinted)
         return;
     o->hinted = true; /* a wrong password is silence: many servers do not answer what they cannot read */

@@ -198,6 +198,20 @@ static void on_ready(struct stream *s, unsigned what)
 
 /* ---- the stream ---- */
 
+/* Who answers where an answer does not say: the destination; one that is only a name is nobody's address. */
+static struct endpoint made_up(uint16_t port)
+{
+    static uint32_t n;
+    uint32_t ip = 0xf0000000u | (n++ & 0x0effffffu);
+
+    return (struct endpoint){ addr_v4((uint8_t[]){ (uint8_t)(ip >> 24), (uint8_t)(ip >> 16), (uint8_t)(ip >> 8), (uint8_t)ip }), port };
+}
+
+static struct endpoint peer_of(const struct dest *to)
+{
+    return addr_is_set(&to->at.ip) ? to->at : made_up(to->at.port);
+}
+
 static void on_dialled(struct dial *d, struct stream *s, int err)
 {
     struct pktstream *u = container_of(d, struct pktstream, dial);
@@ -226,6 +240,7 @@ static int start_dial(struct pktstream *u, const struct dest *first)
     u->dial = (struct dial){ .to = { .host = u->host }, .done = on_dialled };
     if (!u->way->host)
         u->dial.to.at = first->at;
+    u->st.peer = peer_of(first);
     r = u->way->dial(u->o, &u->dial);
     u->dialling = r == 0;
     return r;
@@ -367,14 +382,6 @@ static struct sub *sub_find(struct pktmany *m, const struct dest *to)
     return NULL;
 }
 
-static struct endpoint made_up(uint16_t port)
-{
-    static uint32_t n;
-    uint32_t ip = 0xf0000000u | (n++ & 0x0effffffu);
-
-    return (struct endpoint){ addr_v4((uint8_t[]){ (uint8_t)(ip >> 24), (uint8_t)(ip >> 16), (uint8_t)(ip >> 8), (uint8_t)ip }), port };
-}
-
 static struct sub *sub_new(struct pktmany *m, const struct dest *to)
 {
     size_t len = to->host ? strlen(to->host) + 1 : 0;
@@ -393,7 +400,6 @@ static struct sub *sub_new(struct pktmany *m, const struct dest *to)
         s->to.host = memcpy(s->host, to->host, len);
     s->reap.cb = sub_reap;
     s->p = &u->p;
-    u->st.peer = addr_is_set(&to->at.ip) ? to->at : made_up(to->at.port);
     u->p.owner = s;
     u->p.on_packet = on_sub_packet;
     u->p.on_dead = on_sub_dead;

@@ -627,7 +627,8 @@ static ssize_t h2_write(struct stream *s, const struct iovec *iov, int n)
     nghttp2_session_resume_data(k->c->ng, k->id);
     push(k->c);
     k->from = NULL;
-    k->waits_write = from.left > 0;
+    if (total) /* a flush asks for nothing */
+        k->waits_write = from.left > 0;
     if (k->err && from.left == total)
         return k->err;
     return (ssize_t)(total - from.left);

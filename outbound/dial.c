@@ -163,7 +163,8 @@ static void on_limit(struct timer *t)
 {
     struct link *k = container_of(t, struct link, limit);
 
-    end(k, k->s, -ETIMEDOUT);
+    out_note_error(k->o, -ERR_SILENT);
+    end(k, k->s, -ERR_SILENT);
 }
 
 static void on_stream(struct under_dial *x, struct stream *s, int err)

@@ -15,6 +15,7 @@ static const struct hint {
     { -ERR_AUTH, "check password or uuid, and cipher" },
     { -ERR_CLOCK, "set the clock of this machine, or of the server" },
     { -ERR_EARLY, "check password or uuid, tls and network, and that the port is this protocol's" },
+    { -ERR_SILENT, "check port, type, tls and network: it may wait for something else" },
     { -ERR_PROTO, "check type, port, tls and network: it speaks something else" },
     { -ERR_STATUS, "check path, host and headers of the transport" },
     { -ERR_NAME, "check server, and the name servers that look up proxies" },

@@ -70,6 +70,7 @@ static int verdict(int status)
     case 403: return -ERR_RULE;
     case 405:
     case 501: return -ERR_UNSUPPORTED;
+    case 401: /* tinyproxy's word for a wrong password */
     case 407: return -ERR_AUTH;
     case 500:
     case 502:

@@ -45,12 +45,13 @@ static void note_fingerprint(const struct opt_tls *t)
 static int load_pem(const struct under *u, const char *source, const char *key, const struct opt_src *s, char **copy)
 {
     size_t len;
+    int64_t written_s;
     int r = -EXDEV;
 
     if (strstr(source, "-----BEGIN"))
         return (*copy = strdup(source)) ? 0 : -ENOMEM;
     if (u->o->env->state_dir)
-        r = file_read_beneath(u->o->env->state_dir, source, PEM_MAX, copy, &len, NULL);
+        r = file_read_beneath(u->o->env->state_dir, source, PEM_MAX, copy, &len, &written_s);
     return r < 0 ? opt_bad(s, key, "%s: neither PEM text nor a file in the state directory: %s", key, err_str(r)) : 0;
 }
 
@@ -336,7 +337,7 @@ static void on_ready(struct stream *s, unsigned what)
 
 static void on_limit(struct timer *t)
 {
-    under_conclude(container_of(t, struct under_dial, limit), NULL, -ETIMEDOUT);
+    under_conclude(container_of(t, struct under_dial, limit), NULL, -ERR_SILENT);
 }
 
 static void on_carrier(struct carrier *c, struct stream *s, int err)

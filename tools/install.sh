@@ -7,7 +7,8 @@ build="gcc libc6-dev cmake ninja-build pkg-config xz-utils libuv1-dev libyaml-de
        libnftables-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libzstd-dev libmaxminddb-dev libcurl4-openssl-dev libpsl-dev libnghttp2-dev"
 fuzz="clang libclang-rt-dev llvm"
 demo="iproute2 nftables tcpdump shadowsocks-libev dnsmasq-base busybox socat curl bind9-dnsutils jq procps util-linux"
-test="libcmocka-dev dante-server microsocks iperf3 python3 iputils-ping strace"
+test="libcmocka-dev dante-server microsocks iperf3 python3 iputils-ping strace
+      simple-obfs shadowsocks-v2ray-plugin v2ray trojan tinyproxy squid stunnel4 nginx-light openssl python3-cryptography"
 
 want=
 for step in "$@"; do
@@ -50,7 +51,7 @@ if ! { apt-get update && apt-get install -y --no-install-recommends $missing; } 
     exit 1
 fi
 rm -f "$log"
-for service in shadowsocks-libev danted microsocks; do
+for service in shadowsocks-libev danted microsocks v2ray trojan tinyproxy squid stunnel4 nginx; do
     case $missing in *"$service"* | *dante-server*)
         [ -d /run/systemd/system ] && systemctl disable --quiet "$service" 2>/dev/null || true ;;
     esac

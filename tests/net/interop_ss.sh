@@ -16,6 +16,7 @@ server() { # PORT METHOD ARGS...
 n=1
 for method in aes-128-gcm aes-192-gcm aes-256-gcm chacha20-ietf-poly1305 xchacha20-ietf-poly1305; do
     server "$(port $n)" $method
+    [ $n = 1 ] && FIRST=$LAST
     node "$method" "type: ss, port: $(port $n), cipher: $method, password: pw" "x:$MB" d:1000000 first cone
     n=$((n + 1))
 done
@@ -24,6 +25,10 @@ node "many short ones" "type: ss, port: $(port 1), cipher: aes-128-gcm, password
 node "wrong password" "type: ss, port: $(port 1), cipher: aes-128-gcm, password: wrong" silent silent
 hinted "never got an answer: check password"
 node "wrong port" "type: ss, port: $(port 99), cipher: aes-128-gcm, password: pw" "fails:Connection refused"
+
+killed "killed in mid-transfer" "type: ss, port: $(port 1), cipher: aes-128-gcm, password: pw" "$FIRST"
+server "$(port 1)" aes-128-gcm
+node "and back" "type: ss, port: $(port 1), cipher: aes-128-gcm, password: pw" x:100000 udp
 
 for mode in http tls; do
     server "$(port $n)" aes-128-gcm --plugin obfs-server --plugin-opts "obfs=$mode"

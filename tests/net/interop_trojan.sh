@@ -39,4 +39,8 @@ node "wrong password" "type: trojan, port: $(port 2), password: no, sni: test.ex
 hinted "check password"
 SSL_CERT_FILE=/nowhere SSL_CERT_DIR=/nowhere node "no authority" "$keys, sni: test.example" "fails:signed by itself"
 node "not TLS at all" "type: trojan, port: $(port 1), password: pw, sni: test.example" "fails:does not speak TLS"
+killed "killed in mid-transfer" "$keys, sni: test.example" "$SERVER"
+serve trojan -c "$DIR/trojan.json"
+listening "$(port 2)"
+node "and back" "$keys, sni: test.example" x:100000 udp
 interop_verdict

@@ -31,6 +31,7 @@ inbound 11 "$vmess" "\"network\":\"tcp\",$TLS"
 inbound 12 "$vless" "\"network\":\"http\",$TLS,\"httpSettings\":{\"path\":\"/h2\",\"host\":[\"test.example\"]}"
 printf '{"log":{"loglevel":"warning"},"inbounds":[%s],"outbounds":[{"protocol":"freedom"}]}' "$inbounds" >"$DIR/v2ray.json"
 serve v2ray -config "$DIR/v2ray.json"
+SERVER=$LAST
 for n in 1 2 3 4 5 6 7 8 9 10 11 12; do listening "$(port $n)"; done
 
 id="uuid: $ID, alterId: 0"
@@ -75,6 +76,11 @@ CONF
     serve nginx -c "$DIR/nginx.conf" -e "$DIR/nginx.log"
     listening "$(port 20)"
     node "vmess, ws, behind nginx" "type: vmess, port: $(port 20), $id, cipher: auto, tls: true, servername: test.example, network: ws, ws-opts: {path: /ray}" "x:$MB" first short:200
+    killed "killed in mid-transfer, h2" "type: vmess, port: $(port 4), $id, cipher: auto, tls: true, servername: test.example, network: h2, h2-opts: {path: /h2, host: [test.example]}" "$SERVER"
+    node "behind nginx, nobody" "type: vmess, port: $(port 20), $id, cipher: auto, tls: true, servername: test.example, network: ws, ws-opts: {path: /ray}" "fails:HTTP answer means no"
+    serve v2ray -config "$DIR/v2ray.json"
+    listening "$(port 4)"
+    node "and back" "type: vmess, port: $(port 4), $id, cipher: auto, tls: true, servername: test.example, network: h2, h2-opts: {path: /h2, host: [test.example]}" x:100000
     node "behind nginx, wrong path" "type: vmess, port: $(port 20), $id, cipher: auto, tls: true, servername: test.example, network: ws, ws-opts: {path: /x}" "fails:HTTP answer means no"
 fi
 interop_verdict

@@ -68,6 +68,19 @@ hinted() {
     [ "$(grep -c -- "$1" "$DIR/node.log")" = 1 ] || { BAD=$((BAD + 1)); say "    FAILED: the log does not say once: $1"; }
 }
 
+# killed NAME 'KEYS' PID: the server goes in the middle of a transfer; the flow must end soon
+killed() {
+    local name=$1 keys=$2 pid=$3 job
+    say "  $name"
+    printf 'proxies:\n  - {name: n, server: 127.0.0.1, udp: true, %s}\n' "$keys" >"$DIR/profile.yaml"
+    timeout 60 "$NODE" "$DIR/profile.yaml" n 127.0.0.1 "$PEER" rude:4000000000 >"$DIR/node.log" 2>&1 &
+    job=$!
+    for _ in $(seq 200); do grep -q now "$DIR/node.log" && break; sleep 0.05; done
+    kill -9 "$pid"
+    wait "$job" || { BAD=$((BAD + 1)); say "    FAILED: $keys"; }
+    grep -v '^now' "$DIR/node.log"
+}
+
 interop_verdict() {
     [ "$BAD" = 0 ] || { say "$BAD nodes failed; the servers said:"; tail -n 40 "$DIR/servers.log"; exit 1; }
 }

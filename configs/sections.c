@@ -228,7 +228,7 @@ static const struct cfg_field top[] = {
     { "external-doh-server", CFG_STR, P(external_doh_server), .lacks = "the controller answers no DNS" },
     { "secret", CFG_SECRET, P(secret) },
     /* how connections are made */
-    { "interface-name", CFG_STR, P(interface_name), .lacks = "the routes decide" },
+    { "interface-name", CFG_STR, P(interface_name) },
     { "routing-mark", CFG_INT, P(routing_mark), CFG_CLAMP, .min = 0, .max = UINT32_MAX, .lacks = "sockets carry no mark" },
     { "unified-delay", CFG_BOOL, P(unified_delay), CFG_LOOSE },
     { "tcp-concurrent", CFG_BOOL, P(tcp_concurrent), CFG_LOOSE },

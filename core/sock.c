@@ -184,20 +184,59 @@ struct stream *sock_stream(struct loop *l, int fd)
     return &k->s;
 }
 
-int sock_connect(const struct endpoint *to)
+/* Since Linux 5.7 that needs no privilege. */
+static int leave_by(int fd, const char *interface, const struct addr *to)
 {
+    if (!interface || addr_is_loopback(to) || addr_is_link_local(to) || addr_is_multicast(to))
+        return 0;
+    return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, (socklen_t)strlen(interface) + 1) < 0 ? -errno : 0;
+}
+
+#define KEEP_MAX_S 32767 /* what the kernel takes */
+
+static void set_tcp(int fd, const struct sock_opts *o)
+{
+    int one = 1, probes = 3;
+    int idle = (int)(o->keep_idle_s < KEEP_MAX_S ? o->keep_idle_s : KEEP_MAX_S);
+    int interval = (int)(o->keep_interval_s < KEEP_MAX_S ? o->keep_interval_s : KEEP_MAX_S);
+
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
+    if (o->fast_open)
+        setsockopt(fd, IPPROTO_TCP, TCP_FASTOPEN_CONNECT, &one, sizeof(one));
+    if (!idle)
+        return;
+    setsockopt(fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof(one));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle, sizeof(idle));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPCNT, &probes, sizeof(probes));
+    if (interval)
+        setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval, sizeof(interval));
+}
+
+static int tcp_socket(int family, bool multipath)
+{
+    int type = SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, fd = multipath ? socket(family, type, IPPROTO_MPTCP) : -1;
+
+    if (fd < 0) /* a kernel without it is no reason not to connect */
+        fd = socket(family, type, 0);
+    return fd < 0 ? -errno : fd;
+}
+
+int sock_connect(const struct endpoint *to, const struct sock_opts *opts)
+{
+    static const struct sock_opts none;
+    const struct sock_opts *o = opts ? opts : &none;
     struct sockaddr_storage ss;
     socklen_t len = endpoint_to_sockaddr(to, &ss);
-    int fd = socket(ss.ss_family, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1, err;
+    int fd = tcp_socket(ss.ss_family, o->multipath), r;
 
     if (fd < 0)
-        return -errno;
-    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one));
-    if (connect(fd, (struct sockaddr *)&ss, len) == 0 || errno == EINPROGRESS)
         return fd;
-    err = -errno;
-    close(fd);
-    return err;
+    set_tcp(fd, o);
+    if ((r = leave_by(fd, o->interface, &to->ip)) == 0 && connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS)
+        r = -errno;
+    if (r < 0)
+        close(fd);
+    return r < 0 ? r : fd;
 }
 
 int sock_error(int fd)
@@ -243,6 +282,7 @@ struct udp {
     struct loop *loop;
     struct udp_io v4, v6;
     struct endpoint peer; /* connected: only this one */
+    const char *interface;
     bool connected, closed, dead;
     struct job reap;
 };
@@ -335,12 +375,16 @@ static void on_datagrams(struct io *io, uint32_t ready)
         deliver(u, &m[i]);
 }
 
-static int udp_open(struct udp *u, struct udp_io *x, int family)
+static int udp_open(struct udp *u, struct udp_io *x, const struct addr *to)
 {
-    int fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1, r;
+    int family = to->ver == 6 ? AF_INET6 : AF_INET, fd = socket(family, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1, r;
 
     if (fd < 0)
         return -errno;
+    if ((r = leave_by(fd, u->interface, to)) < 0) {
+        close(fd);
+        return r;
+    }
     if (family == AF_INET6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
     setsockopt(fd, SOL_UDP, UDP_GRO, &one, sizeof(one)); /* an older kernel gives them one by one */
@@ -457,7 +501,7 @@ static int udp_send(struct pktsess *p, const struct dest *to, const void *buf, s
         return -ERR_CLOSED;
     if (!addr_is_set(&at->ip))
         return -ERR_NAME;
-    if (!x->io.handle && (r = udp_open(u, x, at->ip.ver == 6 ? AF_INET6 : AF_INET)) < 0)
+    if (!x->io.handle && (r = udp_open(u, x, &at->ip)) < 0)
         return r;
     ss_len = u->connected ? 0 : endpoint_to_sockaddr(at, &ss);
     if (train_takes(x, &ss, ss_len, buf, len))
@@ -495,7 +539,7 @@ static void udp_close(struct pktsess *p)
 
 static const struct pkt_ops udp_ops = { .name = "udp", .send = udp_send, .close = udp_close };
 
-struct pktsess *sock_udp(struct loop *l)
+struct pktsess *sock_udp(struct loop *l, const char *interface)
 {
     struct udp *u = calloc(1, sizeof(*u));
 
@@ -503,13 +547,14 @@ struct pktsess *sock_udp(struct loop *l)
         return NULL;
     u->p.ops = &udp_ops;
     u->loop = l;
+    u->interface = interface;
     u->reap.cb = udp_reap;
     return &u->p;
 }
 
-int sock_udp_connected(struct loop *l, const struct endpoint *peer, struct pktsess **out)
+int sock_udp_connected(struct loop *l, const struct endpoint *peer, const char *interface, struct pktsess **out)
 {
-    struct pktsess *p = sock_udp(l);
+    struct pktsess *p = sock_udp(l, interface);
     struct udp *u = p ? container_of(p, struct udp, p) : NULL;
     struct udp_io *x;
     struct sockaddr_storage ss;
@@ -518,8 +563,7 @@ int sock_udp_connected(struct loop *l, const struct endpoint *peer, struct pktse
     if (!u)
         return -ENOMEM;
     x = peer->ip.ver == 6 ? &u->v6 : &u->v4;
-    if ((r = udp_open(u, x, peer->ip.ver == 6 ? AF_INET6 : AF_INET)) == 0 &&
-        connect(x->io.fd, (struct sockaddr *)&ss, endpoint_to_sockaddr(peer, &ss)) < 0)
+    if ((r = udp_open(u, x, &peer->ip)) == 0 && connect(x->io.fd, (struct sockaddr *)&ss, endpoint_to_sockaddr(peer, &ss)) < 0)
         r = -errno;
     if (r < 0) {
         udp_close(p);

@@ -4,6 +4,8 @@
 #ifndef CORE_SOCK_H
 #define CORE_SOCK_H
 
+#include <stdbool.h>
+
 #include "core/loop.h"
 #include "core/pktsess.h"
 #include "core/stream.h"
@@ -11,16 +13,25 @@
 /* Wraps a connected (or accepted) non-blocking TCP or Unix socket. The stream owns fd. NULL without memory (fd stays the caller's).
  * name is what ops->name says: always "tcp". */
 struct stream *sock_stream(struct loop *l, int fd);
-/* Starts a non-blocking connect: returns the descriptor (connecting or connected, TCP_NODELAY set, close-on-exec) or -errno. */
-int sock_connect(const struct endpoint *to);
+/* What sockets of ours are to be like. Zeroed: as the kernel makes them. */
+struct sock_opts {
+    const char *interface;                 /* leave by this one only; NULL: the routes decide */
+    unsigned keep_idle_s, keep_interval_s; /* TCP: a silent peer is asked after so long, and again; idle 0: never */
+    bool fast_open;                        /* TCP: the first bytes may ride in the SYN; connecting then succeeds before anybody answered */
+    bool multipath;                        /* MPTCP, where kernel and peer have it */
+};
+
+/* Starts a non-blocking connect: returns the descriptor (connecting or connected, TCP_NODELAY set, close-on-exec) or -errno (-ENODEV: no
+ * such interface). opts may be NULL. An interface does not count for addresses of this machine and of the link. */
+int sock_connect(const struct endpoint *to, const struct sock_opts *opts);
 /* The result of a connect that became writable: 0 or -errno. */
 int sock_error(int fd);
 
 /* A UDP session on one unconnected socket per family, opened at first need; sends to addresses only (a name without address: -ERR_NAME).
- * Batches inside (recvmmsg). NULL without memory. */
-struct pktsess *sock_udp(struct loop *l);
+ * Batches inside (recvmmsg). interface: as in struct sock_opts; it must live as long as the session. NULL without memory. */
+struct pktsess *sock_udp(struct loop *l, const char *interface);
 /* A UDP session connected to one peer: send() ignores `to`; only the peer's datagrams arrive. */
-int sock_udp_connected(struct loop *l, const struct endpoint *peer, struct pktsess **out);
+int sock_udp_connected(struct loop *l, const struct endpoint *peer, const char *interface, struct pktsess **out);
 
 /* Gives pooled memory back; at exit, and for leak checks. */
 void sock_trim(void);

@@ -6,8 +6,9 @@
  *                 ▼
  *   up to four attempts under way ──► the first that connects wins, the others are closed
  *
- * With four under way and more addresses left, the oldest gives way after 2 s, so one dead block of addresses does not hide a good one. After
- * 10 s, look-up included, it is over. When nothing answered, the reported error is the most telling one: "refused" says more than "no route".
+ * tcp-concurrent does not wait those 250 ms. With four under way and more addresses left, the oldest gives way after 2 s, so one dead block
+ * of addresses does not hide a good one. After 10 s, look-up included, it is over. When nothing answered, the reported error is the most
+ * telling one: "refused" says more than "no route".
  *
  * Without env->ipv6 no IPv6 packet is sent, not even to an address given as such; a node's ip-version leaves a family out, or says which is first.
  *
@@ -93,7 +94,7 @@ static int try_open(struct tcp_connect *tc, struct tcp_try *t)
     t->tc = tc;
     t->nth = tc->next;
     t->at = (struct endpoint){ tc->addrs[tc->next++], tc->to.at.port };
-    if ((fd = sock_connect(&t->at)) < 0)
+    if ((fd = sock_connect(&t->at, &tc->opts)) < 0)
         return fd;
     t->io.cb = on_io;
     if ((r = io_watch(tc->env->loop, &t->io, fd, IO_WRITE)) < 0) {
@@ -113,13 +114,13 @@ static void arm(struct tcp_connect *tc)
     timer_set(tc->env->loop, &tc->timer, wait < left ? wait : left);
 }
 
-/* Begins one more attempt, if there is an address and room; addresses that fail at once are passed over. */
+/* Begins one more attempt (concurrent: as many as find room), if there is an address; addresses that fail at once are passed over. */
 static void advance(struct tcp_connect *tc)
 {
     struct tcp_try *t;
     int r = -1;
 
-    while (r < 0 && tc->next < tc->n_addrs && (t = free_try(tc)))
+    while ((r < 0 || tc->concurrent) && tc->next < tc->n_addrs && (t = free_try(tc)))
         if ((r = try_open(tc, t)) < 0)
             note_error(tc, r);
     if (tc->n_open)

@@ -32,6 +32,23 @@ static int refuse(struct outbound *o)
     return -ERR_UNSUPPORTED;
 }
 
+#define KEEP_ALIVE_S 15 /* unless the profile says */
+
+/* Fast open is for protocols that speak first: what is direct may wait for the other side to. */
+struct sock_opts out_sock_opts(const struct outbound *o)
+{
+    const struct profile *p = o->set->profile;
+    const char *all = p->interface_name && *p->interface_name ? p->interface_name : NULL;
+    struct sock_opts s = { .interface = o->interface ? o->interface : all, .multipath = o->mptcp };
+
+    s.fast_open = o->tfo && o->ops->action == OUT_PROXY;
+    if (p->disable_keep_alive)
+        return s;
+    s.keep_idle_s = p->keep_alive_idle_s ? (unsigned)p->keep_alive_idle_s : KEEP_ALIVE_S;
+    s.keep_interval_s = p->keep_alive_interval_s ? (unsigned)p->keep_alive_interval_s : KEEP_ALIVE_S;
+    return s;
+}
+
 int out_dial(struct outbound *o, struct dial *d)
 {
     int r;
@@ -101,6 +118,8 @@ int carrier_start(struct carrier *c, struct outbound *o, const struct dest *to, 
         r = out_dial(c->via.leaf, &c->via.dial);
     } else {
         c->tc = (struct tcp_connect){ .env = o->env, .to = *to, .why = (uint8_t)why, .family = o->family, .done = on_socket };
+        c->tc.concurrent = o->set->profile->tcp_concurrent;
+        c->tc.opts = out_sock_opts(o);
         r = tcp_connect_start(&c->tc);
     }
     c->running = r == 0;

@@ -206,7 +206,7 @@ static int direct_open_pkt(struct outbound *o, const struct flow_meta *m, struct
     if (o->via) /* "direct" from where that ends */
         return out_open_pkt(chain[out_resolve(o->via, m, chain) - 1], m, out);
     u = calloc(1, sizeof(*u));
-    if (!u || !(u->sock = sock_udp(o->env->loop))) {
+    if (!u || !(u->sock = sock_udp(o->env->loop, out_sock_opts(o).interface))) {
         free(u);
         return -ENOMEM;
     }

@@ -42,8 +42,6 @@ int out_unsupported(struct outbound *o, const char *fmt, ...)
 
 static void say_what_is_ignored(const struct opt_common *c, const struct opt_src *s)
 {
-    if (c->interface_name)
-        opt_warn(s, "interface-name", "unsupported-key", "interface-name is not supported: the routes decide");
     if (c->routing_mark)
         opt_warn(s, "routing-mark", "unsupported-key", "routing-mark is not supported");
     if (c->smux.enabled)
@@ -74,6 +72,9 @@ static int read_node(struct outbound *o, const struct opt_src *s)
         return r;
     o->family = (uint8_t)c.family;
     o->dialer = c.dialer_proxy;
+    o->interface = c.interface_name;
+    o->tfo = c.tfo;
+    o->mptcp = c.mptcp;
     say_what_is_ignored(&c, s);
     if (o->ops->init && (r = o->ops->init(o, s)) < 0)
         return r;

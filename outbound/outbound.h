@@ -11,6 +11,7 @@
 #include "core/loop.h"
 #include "core/pktsess.h"
 #include "core/service.h"
+#include "core/sock.h"
 
 struct outbound;
 struct opt_part; /* outbound/options.h, for the types */
@@ -62,6 +63,8 @@ struct outbound {
     uint16_t port;
     const struct cfg_node *node;
     const struct out_provider *provider; /* whose member it is, or NULL */
+    const char *interface;   /* interface-name, or NULL: the profile's */
+    bool tfo, mptcp;
     const char *dialer;      /* dialer-proxy as written, or NULL */
     struct outbound *via;    /* what its server is dialled through: a node or a group; NULL: a socket of ours */
     struct outbound *origin; /* a link of a relay's chain: the node that it stands for; else NULL */
@@ -138,13 +141,15 @@ const struct out_provider *out_provider_at(const struct out_set *s, uint32_t i);
 /* --- for the protocols (core of direct.c, used by every proxy) --- */
 
 /* Connects TCP to a destination: name resolved by env->resolver (why: enum lookup_for), addresses tried Happy-Eyeballs style (RFC 8305: next
- * after 250 ms or at once on failure, families alternating, at most 10 s in all). One per dial, embedded, zeroed but for env, to, why, done.
+ * after 250 ms or at once on failure, families alternating, at most 10 s in all). One per dial, embedded, zeroed but for what stands above "private".
  * Calls done(tc, stream or NULL, err) once, from the loop; peer is then the address that answered. */
 #define TCP_CONNECT_TRIES 4 /* under way at the same time */
 struct tcp_connect {
     const struct out_env *env;
     struct dest to; /* to.host is the caller's until done or cancel */
     uint8_t why, family; /* enum lookup_for, enum opt_family */
+    bool concurrent;     /* all addresses at once, as far as there is room */
+    struct sock_opts opts;
     void (*done)(struct tcp_connect *tc, struct stream *s, int err);
     struct endpoint peer;
     /* private */

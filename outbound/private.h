@@ -114,6 +114,9 @@ void chains_fini(struct out_set *s);
 /* May datagrams go to this address? (ipv6 of the profile, ip-version of the node) */
 bool out_may_use(const struct outbound *o, const struct addr *ip);
 
+/* What sockets to o's server (a direct: to the destination) are to be like, by the node and the profile. */
+struct sock_opts out_sock_opts(const struct outbound *o);
+
 /* Ends a dial: counts it and calls d->done. From the loop only. */
 void out_dial_done(struct outbound *o, struct dial *d, struct stream *s, int err);
 

@@ -15,7 +15,7 @@ static int try_address(struct server_udp *u, const struct addr *ip)
 {
     if (!out_may_use(u->o, ip))
         return -ENETUNREACH;
-    return sock_udp_connected(u->o->env->loop, &(struct endpoint){ *ip, u->to.at.port }, &u->sock);
+    return sock_udp_connected(u->o->env->loop, &(struct endpoint){ *ip, u->to.at.port }, out_sock_opts(u->o).interface, &u->sock);
 }
 
 static void conclude(struct server_udp *u, int err)

@@ -74,7 +74,7 @@ static void tcp_pair(int fd[2])
     assert_int_equal(listen(srv, 1), 0);
     assert_int_equal(getsockname(srv, (struct sockaddr *)&a, &len), 0);
     assert_int_equal(endpoint_from_sockaddr((struct sockaddr *)&a, &at), 0);
-    fd[0] = sock_connect(&at);
+    fd[0] = sock_connect(&at, NULL);
     assert_true(fd[0] >= 0);
     fd[1] = accept(srv, NULL, NULL);
     assert_true(fd[1] >= 0);
@@ -411,7 +411,7 @@ static void a_refused_connect_says_so(void **state)
     assert_int_equal(bind(taken, (struct sockaddr *)&a, len), 0); /* bound, not listening */
     assert_int_equal(getsockname(taken, (struct sockaddr *)&a, &len), 0);
     assert_int_equal(endpoint_from_sockaddr((struct sockaddr *)&a, &to), 0);
-    fd = sock_connect(&to);
+    fd = sock_connect(&to, NULL);
     if (fd >= 0) {
         assert_int_equal(poll(&(struct pollfd){ fd, POLLOUT, 0 }, 1, 5000), 1);
         assert_int_equal(sock_error(fd), -ECONNREFUSED);
@@ -420,6 +420,91 @@ static void a_refused_connect_says_so(void **state)
         assert_int_equal(fd, -ECONNREFUSED);
     }
     close(taken);
+}
+
+static int option(int fd, int level, int name)
+{
+    int v = -1;
+    socklen_t len = sizeof(v);
+
+    assert_int_equal(getsockopt(fd, level, name, &v, &len), 0);
+    return v;
+}
+
+static void sockets_as_the_caller_wants_them(void **state)
+{
+    static const struct sock_opts alive = { .keep_idle_s = 41, .keep_interval_s = 86400 }, multi = { .multipath = true };
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(a);
+    int srv = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), fd;
+    struct endpoint to;
+
+    assert_int_equal(bind(srv, (struct sockaddr *)&a, len), 0);
+    assert_int_equal(listen(srv, 4), 0);
+    assert_int_equal(getsockname(srv, (struct sockaddr *)&a, &len), 0);
+    assert_int_equal(endpoint_from_sockaddr((struct sockaddr *)&a, &to), 0);
+    assert_true((fd = sock_connect(&to, NULL)) >= 0);
+    assert_int_equal(option(fd, IPPROTO_TCP, TCP_NODELAY), 1);
+    assert_int_equal(option(fd, SOL_SOCKET, SO_KEEPALIVE), 0);
+    close(fd);
+    assert_true((fd = sock_connect(&to, &alive)) >= 0);
+    assert_int_equal(option(fd, SOL_SOCKET, SO_KEEPALIVE), 1);
+    assert_int_equal(option(fd, IPPROTO_TCP, TCP_KEEPIDLE), 41);
+    assert_int_equal(option(fd, IPPROTO_TCP, TCP_KEEPINTVL), 32767);
+    close(fd);
+    assert_true((fd = sock_connect(&to, &multi)) >= 0); /* also where the kernel has none */
+    close(fd);
+    close(srv);
+}
+
+/* "Connected" at once, and what is written rides in the SYN or behind it: it arrives either way. */
+static void fast_open_delivers(void **state)
+{
+    static const struct sock_opts fast = { .fast_open = true };
+    struct sockaddr_in a = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    socklen_t len = sizeof(a);
+    int srv = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0), backlog = 4, in;
+    struct endpoint to;
+    char buf[8];
+
+    assert_int_equal(bind(srv, (struct sockaddr *)&a, len), 0);
+    setsockopt(srv, IPPROTO_TCP, TCP_FASTOPEN, &backlog, sizeof(backlog));
+    assert_int_equal(listen(srv, 4), 0);
+    assert_int_equal(getsockname(srv, (struct sockaddr *)&a, &len), 0);
+    assert_int_equal(endpoint_from_sockaddr((struct sockaddr *)&a, &to), 0);
+    for (int i = 0; i < 2; i++) { /* the second has a cookie */
+        int fd = sock_connect(&to, &fast);
+
+        assert_true(fd >= 0);
+        assert_int_equal(write(fd, "hello", 5), 5);
+        assert_true((in = accept(srv, NULL, NULL)) >= 0);
+        assert_int_equal(read(in, buf, sizeof(buf)), 5);
+        assert_memory_equal(buf, "hello", 5);
+        close(in);
+        close(fd);
+    }
+    close(srv);
+}
+
+static void an_interface_that_is_not_there(void **state)
+{
+    static const struct sock_opts gone = { .interface = "no-such-if0" };
+    struct loop *l = loop_new();
+    struct endpoint to = { .port = 9 };
+    struct dest d = { .at.port = 9 };
+    struct pktsess *p;
+
+    addr_parse("192.0.2.1", &to.ip);
+    d.at.ip = to.ip;
+    assert_int_equal(sock_connect(&to, &gone), -ENODEV);
+    assert_int_equal(sock_udp_connected(l, &to, gone.interface, &p), -ENODEV);
+    assert_non_null(p = sock_udp(l, gone.interface));
+    assert_int_equal(pkt_send(p, &d, "x", 1), -ENODEV); /* before a socket would do it by another way */
+    pkt_close(p);
+    addr_parse("127.0.0.1", &to.ip); /* this machine is reached by none */
+    assert_int_equal(sock_udp_connected(l, &to, gone.interface, &p), 0);
+    pkt_close(p);
+    loop_free(l);
 }
 
 static void what_is_no_socket(void **state)
@@ -513,7 +598,7 @@ static void there_and_back(const char *addr)
 
     memset(&S, 0, sizeof(S));
     if (fd >= 0) { /* a machine without IPv6 */
-        adopt(&S, sock_udp(l));
+        adopt(&S, sock_udp(l, NULL));
         assert_int_equal(pkt_send(S.p, &to, "ping", 4), 0);
         assert_int_equal(recvfrom(fd, buf, sizeof(buf), 0, (struct sockaddr *)&from, &len), 4);
         assert_int_equal(sendto(fd, "pong!", 5, 0, (struct sockaddr *)&from, len), 5);
@@ -550,7 +635,7 @@ static void one_port_for_every_peer(void **state)
     char buf[10];
 
     memset(&S, 0, sizeof(S));
-    adopt(&S, sock_udp(l));
+    adopt(&S, sock_udp(l, NULL));
     assert_int_equal(pkt_send(S.p, &to[0], "1", 1), 0);
     assert_int_equal(pkt_send(S.p, &to[1], "2", 1), 0);
     assert_int_equal(recvfrom(fd[0], buf, 10, 0, (struct sockaddr *)&a, &la), 1);
@@ -570,7 +655,7 @@ static void greet(struct loop *l, int fd, const struct dest *to, struct sockaddr
     char c;
 
     memset(&S, 0, sizeof(S));
-    adopt(&S, sock_udp(l));
+    adopt(&S, sock_udp(l, NULL));
     assert_int_equal(pkt_send(S.p, to, "?", 1), 0);
     assert_int_equal(recvfrom(fd, &c, 1, 0, (struct sockaddr *)back, &len), 1);
 }
@@ -733,7 +818,7 @@ static void a_name_is_not_an_address(void **state)
     struct dest to = { .host = "example.com", .at.port = 53 };
 
     memset(&S, 0, sizeof(S));
-    adopt(&S, sock_udp(l));
+    adopt(&S, sock_udp(l, NULL));
     assert_int_equal(pkt_send(S.p, &to, "x", 1), -ERR_NAME);
     pkt_close(S.p);
     loop_free(l);
@@ -770,7 +855,7 @@ static void connected_hears_only_its_peer(void **state)
     char c;
 
     memset(&S, 0, sizeof(S));
-    assert_int_equal(sock_udp_connected(l, &to.at, &p), 0);
+    assert_int_equal(sock_udp_connected(l, &to.at, NULL, &p), 0);
     adopt(&S, p);
     assert_int_equal(pkt_send(p, NULL, "?", 1), 0);
     assert_int_equal(recvfrom(fd, &c, 1, 0, (struct sockaddr *)&back, &len), 1);
@@ -799,7 +884,7 @@ static void a_closed_port_does_not_kill_the_session(void **state)
     char buf[10];
 
     memset(&S, 0, sizeof(S));
-    assert_int_equal(sock_udp_connected(l, &to.at, &p), 0);
+    assert_int_equal(sock_udp_connected(l, &to.at, NULL, &p), 0);
     adopt(&S, p);
     close(fd);
     for (int i = 0; i < 3; i++) {
@@ -856,13 +941,13 @@ static void no_descriptors_no_session(void **state)
 
     close(next);
     memset(&S, 0, sizeof(S));
-    adopt(&S, sock_udp(l));
+    adopt(&S, sock_udp(l, NULL));
     getrlimit(RLIMIT_NOFILE, &all);
     none = (struct rlimit){ (rlim_t)next, all.rlim_max };
     setrlimit(RLIMIT_NOFILE, &none);
-    assert_int_equal(sock_connect(&to.at), -EMFILE);
+    assert_int_equal(sock_connect(&to.at, NULL), -EMFILE);
     assert_int_equal(pkt_send(S.p, &to, "x", 1), -EMFILE);
-    assert_int_equal(sock_udp_connected(l, &to.at, &p), -EMFILE);
+    assert_int_equal(sock_udp_connected(l, &to.at, NULL, &p), -EMFILE);
     assert_null(p);
     setrlimit(RLIMIT_NOFILE, &all);
     assert_int_equal(pkt_send(S.p, &to, "x", 1), 0); /* the session lives */
@@ -887,6 +972,9 @@ int main(void)
         cmocka_unit_test(a_reset_stays_a_reset),
         cmocka_unit_test(a_reset_nobody_waits_for_does_not_spin),
         cmocka_unit_test(a_refused_connect_says_so),
+        cmocka_unit_test(sockets_as_the_caller_wants_them),
+        cmocka_unit_test(fast_open_delivers),
+        cmocka_unit_test(an_interface_that_is_not_there),
         cmocka_unit_test(what_is_no_socket),
         cmocka_unit_test(datagrams_go_there_and_back),
         cmocka_unit_test(one_port_for_every_peer),

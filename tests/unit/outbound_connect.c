@@ -162,6 +162,35 @@ static void test_no_ipv6_when_the_profile_says_so(void **state)
     close(fd);
 }
 
+static void test_concurrent_tries_all_at_once(void **state)
+{
+    static const char *const ip[] = { "127.0.0.1", "127.0.0.2", "127.0.0.3", "127.0.0.4" };
+    uint16_t port = 0;
+    int fd[4], c, n;
+    struct result r;
+
+    for (int i = 0; i < 4; i++)
+        assert_true((fd[i] = world_listen(ip[i], SOCK_STREAM, &port)) >= 0);
+    for (int all = 0; all < 2; all++) {
+        r = (struct result){ .tc = { .env = &w.env, .why = LOOKUP_SERVER, .done = on_done, .concurrent = all } };
+        r.tc.to = (struct dest){ .at.port = port, .host = "some.name" };
+        assert_int_equal(tcp_connect_start(&r.tc), 0);
+        world_answer(&w, "127.0.0.1 127.0.0.2 127.0.0.3 127.0.0.4", 0);
+        assert_true(world_until(&w, &r.done));
+        assert_int_equal(r.err, 0);
+        end(&r);
+        n = 0;
+        for (int i = 0; i < 4; i++)
+            if ((c = accept(fd[i], NULL, NULL)) >= 0) {
+                n++;
+                close(c);
+            }
+        assert_int_equal(n, all ? 4 : 1);
+    }
+    for (int i = 0; i < 4; i++)
+        close(fd[i]);
+}
+
 static void test_cancel_at_every_step(void **state)
 {
     uint16_t port = 0;
@@ -205,6 +234,7 @@ int main(void)
         cmocka_unit_test(test_failing_names),
         cmocka_unit_test(test_address_known_already_helps_a_failing_name),
         cmocka_unit_test(test_no_ipv6_when_the_profile_says_so),
+        cmocka_unit_test(test_concurrent_tries_all_at_once),
         cmocka_unit_test(test_cancel_at_every_step),
     };
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "core/err.h"
+#include "core/pool.h"
 #include "outbound/atyp.h"
 #include "outbound/vmess.h"
 
@@ -232,5 +233,7 @@ static size_t uot2_put(struct pkt_state *st, const struct dest *to, const void *
     return before + n;
 }
 
-const struct pkt_codec pkt_uot1 = { .name = "udp-over-tcp", .most = 65507, .put = uot1_put, .get = uot_get };
-const struct pkt_codec pkt_uot2 = { .name = "udp-over-tcp", .most = 65507, .put = uot2_put, .get = uot_get };
+#define UOT_MOST (BUF_SIZE - PKT_FRAME_EXTRA) /* what the session has room for */
+
+const struct pkt_codec pkt_uot1 = { .name = "udp-over-tcp", .most = UOT_MOST, .put = uot1_put, .get = uot_get };
+const struct pkt_codec pkt_uot2 = { .name = "udp-over-tcp", .most = UOT_MOST, .put = uot2_put, .get = uot_get };

@@ -128,7 +128,7 @@ static int parse(struct pktstream *u)
     struct rd all = rd_from(u->in, u->n_in);
     int r = 1;
 
-    while (r > 0 && rd_left(&all)) {
+    while (r > 0 && !u->dead && rd_left(&all)) {
         struct rd rd = all;
         struct endpoint from;
         struct span payload;
@@ -174,7 +174,7 @@ static void read_some(struct pktstream *u)
     for (int i = 0; i < READS_MAX && n > 0 && !u->dead; i++)
         n = pull(u);
     if (n < 0)
-        die(u, n == -STREAM_EOF ? -ECONNRESET : (int)n);
+        die(u, n == -STREAM_EOF ? -ECONNRESET : (int)n); /* the end, said by a frame */
     else if (n > 0 && !u->dead)
         loop_next(u->o->env->loop, &u->again);
 }
@@ -266,6 +266,8 @@ static void reap(struct job *j)
 {
     struct pktstream *u = container_of(j, struct pktstream, reap);
 
+    buf_put(u->out);
+    buf_put(u->in); /* not before: who closes may have been called while frames are taken from it */
     free(u->host);
     free(u);
 }
@@ -286,9 +288,8 @@ static void pktstream_close(struct pktsess *p)
         u->s->on_ready = NULL;
         stream_close(u->s, u->dead ? -ERR_CLOSED : 0);
     }
+    u->dead = true;
     pktq_fini(&u->waiting);
-    buf_put(u->out);
-    buf_put(u->in);
     loop_defer(u->o->env->loop, &u->reap);
 }
 
@@ -443,6 +444,8 @@ int pktstream_open(struct outbound *o, const struct pkt_way *w, struct pktsess *
 
     if (!u && !m)
         return -ENOMEM;
+    if (u && w->codec->no_name)
+        return named_open(o, &u->p, LOOKUP_RULES, out);
     if (u) {
         *out = &u->p;
         return 0;

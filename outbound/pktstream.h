@@ -16,8 +16,8 @@ struct pkt_way {
 };
 
 /* A session; its stream is dialled with the first datagram, and those that come meanwhile wait, bounded. Where the codec has one
- * destination per stream, there are as many streams as destinations, at most 64; the one that was used longest ago makes room. 0 or
- * -ENOMEM. */
+ * destination per stream, there are as many streams as destinations, at most 64; the one that was used longest ago makes room.
+ * Where it cannot write names, they are looked up first. 0 or -ENOMEM. */
 int pktstream_open(struct outbound *o, const struct pkt_way *w, struct pktsess **out);
 
 #endif

@@ -6,7 +6,9 @@
  *   options.c opt_*.c                                 what entries of many types say alike
  *   connect.c   names and addresses to one socket     dial.c   dialling, counters, the way over one TCP connection
  *   direct.c reject.c ss.c socks5.c ...               one type each; known*.c: types that are only read
- *   atyp.c pktq.c                                     small helpers
+ *   under.c     what lies between a type and the wire grpc_pool.c  connections that many calls share
+ *   pktstream.c datagrams over streams                named.c  names for datagrams that go to addresses only
+ *   hint.c      what may be wrong with a node         atyp.c pktq.c  small helpers
  */
 #ifndef OUTBOUND_PRIVATE_H
 #define OUTBOUND_PRIVATE_H
@@ -113,6 +115,10 @@ void chains_fini(struct out_set *s);
 
 /* May datagrams go to this address? (ipv6 of the profile, ip-version of the node) */
 bool out_may_use(const struct outbound *o, const struct addr *ip);
+
+/* A datagram session for names over one that takes addresses only, which it takes over (also when it fails: -ENOMEM). why: for whom names are
+ * looked up; LOOKUP_DIRECT sends to addresses that o may use only. */
+int named_open(struct outbound *o, struct pktsess *below, enum lookup_for why, struct pktsess **out);
 
 /* What sockets to o's server (a direct: to the destination) are to be like, by the node and the profile. */
 struct sock_opts out_sock_opts(const struct outbound *o);

@@ -32,7 +32,7 @@ json_t *json_proxy(struct outbound *o)
 {
     json_t *j = json_pack("{s:o, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:[], s:{}, s:s, s:i, s:o, s:o}", "name", text(o->name), "type", o->ops->api_type, "udp",
                           o->udp, "uot", 0, "xudp", 0, "tfo", 0, "mptcp", 0, "smux", 0, "alive", !o->why, "history", "extra", "interface", "",
-                          "routing-mark", 0, "provider-name", text(o->provider ? o->provider->spec->name : ""), "dialer-proxy", text(o->dialer));
+                          "routing-mark", 0, "provider-name", text(o->provider ? o->provider->name : ""), "dialer-proxy", text(o->dialer));
     const struct out_group_opts *opts = out_group_opts(o);
     json_t *all;
     struct outbound *m;
@@ -83,13 +83,13 @@ static json_t *provider(const char *name, const char *vehicle, json_t *members, 
 
 static json_t *proxy_provider(const struct out_provider *p)
 {
-    static const char *const vehicles[] = { [CFG_FROM_HTTP] = "HTTP", [CFG_FROM_FILE] = "File", [CFG_FROM_INLINE] = "Inline" };
+    const char *vehicle = !strcmp(p->type, "http") ? "HTTP" : !strcmp(p->type, "file") ? "File" : "Inline";
     json_t *members = json_array(), *j;
     char at[40];
 
     for (uint32_t i = 0; i < p->n; i++)
         json_array_append_new(members, json_proxy(p->members[i]));
-    j = provider(p->spec->name, vehicles[p->spec->from], members, p->spec->health.url, p->spec->health.expected_status ? p->spec->health.expected_status : "*");
+    j = provider(p->name, vehicle, members, p->test_url, p->expected_status);
     rfc3339(p->stored_s * 1000, at);
     if (j && p->stored_s)
         json_object_set_new(j, "updatedAt", json_string(at));
@@ -117,7 +117,7 @@ json_t *json_providers(struct ctl *c)
         json_object_set_new(all, o->name, provider(o->name, "Compatible", members, out_group_opts(o)->url, out_group_opts(o)->expected_status));
     }
     for (uint32_t i = 0; (p = out_provider_at(s, i)); i++)
-        json_object_set_new(all, p->spec->name, proxy_provider(p));
+        json_object_set_new(all, p->name, proxy_provider(p));
     json_object_set_new(all, "default", provider("default", "Compatible", everything, "", "*"));
     return json_pack("{s:o}", "providers", all);
 }

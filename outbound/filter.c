@@ -52,7 +52,7 @@ static void say(const struct filter_at *at, struct diag *d, const char *text, si
 {
     char shown[128];
 
-    diag_warn(d, at->line, at->column, at->path, "bad-regex", "%s: \"%s\": %s", at->what, log_safe(text, len, shown, sizeof(shown)), why);
+    diag_warn(d, at->node->line, at->node->column, at->path, "bad-regex", "%s: \"%s\": %s", at->what, log_safe(text, len, shown, sizeof(shown)), why);
 }
 
 static void compile(struct pattern *p)

@@ -25,7 +25,7 @@ struct filter {
 
 /* Where a text stands, for messages. */
 struct filter_at {
-    uint32_t line, column;
+    const struct cfg_node *node;
     const char *path, *what; /* "proxy-groups[2]", "group \"X\": filter"; copied */
     struct diag *d;
 };

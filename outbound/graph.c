@@ -150,7 +150,7 @@ static void cut(struct walk *w, struct step *from, struct outbound *to)
 static void dialer_fails(struct build *b, struct outbound *o, const char *code, const char *why)
 {
     bool elsewhere = o->provider && o->provider->stored_s; /* its lines are those of another file */
-    const struct cfg_node *at = elsewhere ? o->provider->spec->node->key : cfg_find(o->node, "dialer-proxy", CFG_KEYS_PROXY);
+    const struct cfg_node *at = elsewhere ? o->provider->node->key : cfg_find(o->node, "dialer-proxy", CFG_KEYS_PROXY);
     char name[OUT_NAME_MAX];
 
     o->why = arena_strdup(&b->s->arena, why, strlen(why));

@@ -207,8 +207,8 @@ static void add_provider(struct gather *w, const struct out_provider *p)
 
     w->parts++;
     w->g->starved |= p->why != NULL;
-    if (!*w->g->opts.url && p->spec->health.url)
-        w->g->opts.url = p->spec->health.url;
+    if (!*w->g->opts.url && *p->test_url)
+        w->g->opts.url = p->test_url;
     for (uint32_t i = 0; i < p->n && !w->in.n; i++)
         add(w, p->members[i]);
     for (uint32_t f = 0; f < w->in.n; f++)
@@ -224,7 +224,7 @@ static void add_used(struct gather *w, uint32_t i)
     char name[OUT_NAME_MAX];
 
     for (uint32_t k = 0; k < s->n_providers; k++)
-        if (!strcmp(s->providers[k].spec->name, g->use.v[i])) {
+        if (!strcmp(s->providers[k].name, g->use.v[i])) {
             add_provider(w, &s->providers[k]);
             return;
         }
@@ -253,8 +253,7 @@ static void order_by_pattern(struct gather *w)
 
 static int compile(struct gather *w, const char *key, const char *text, struct filter *out)
 {
-    const struct cfg_node *n = cfg_find(w->g->o.node, key, CFG_KEYS_NOCASE);
-    struct filter_at at = { .line = n ? n->line : 0, .column = n ? n->column : 0, .path = w->path, .d = w->b->d };
+    struct filter_at at = { .node = cfg_find(w->g->o.node, key, CFG_KEYS_NOCASE), .path = w->path, .d = w->b->d };
     char what[sizeof(w->what) + 32];
 
     if (!text || !*text)

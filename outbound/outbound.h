@@ -129,8 +129,13 @@ const struct out_group_opts *out_group_opts(const struct outbound *group);
 
 /* Proxy providers, in the order of the profile: what was found of them at load. Index 0.. until NULL. */
 struct out_provider {
-    const struct cfg_provider *spec; /* what the profile says */
+    const char *name, *type;  /* "http", "file", "inline" */
+    const struct cfg_node *node;
     const char *path;         /* http, file: of the stored content, below the state directory; NULL: inline, or unusable */
+    const char *url, *proxy;  /* http; proxy: NULL = the rules decide */
+    const char *test_url, *expected_status; /* health-check; test_url "" = none */
+    int64_t interval_s, size_limit, test_interval_s, test_timeout_ms;
+    bool test, test_lazy;
     int64_t stored_s;         /* when the content was written (Unix time); 0: there is none */
     const char *why;          /* why it has no members; NULL: it has */
     uint32_t n;

@@ -29,37 +29,84 @@
 #define PROVIDERS_MAX 4096u
 #define CONTENT_MAX (16u << 20)
 
+/* What is not kept. */
+struct spec {
+    struct out_provider p;
+    const char *filter, *exclude_filter, *exclude_type, *dialer;
+    const struct cfg_node *payload, *override, *health;
+};
+
+static const struct cfg_field provider_fields[] = {
+    { "url", CFG_STR, offsetof(struct spec, p.url) },
+    { "path", CFG_STR, offsetof(struct spec, p.path) },
+    { "proxy", CFG_STR, offsetof(struct spec, p.proxy) },
+    { "interval", CFG_INT, offsetof(struct spec, p.interval_s), .min = 0, .max = INT32_MAX },
+    { "size-limit", CFG_INT, offsetof(struct spec, p.size_limit), .min = 0, .max = INT64_MAX },
+    { "filter", CFG_STR, offsetof(struct spec, filter) },
+    { "exclude-filter", CFG_STR, offsetof(struct spec, exclude_filter) },
+    { "exclude-type", CFG_STR, offsetof(struct spec, exclude_type) },
+    { "dialer-proxy", CFG_STR, offsetof(struct spec, dialer) },
+    { "payload", CFG_SUB, offsetof(struct spec, payload) },
+    { "override", CFG_SUB, offsetof(struct spec, override) },
+    { "health-check", CFG_SUB, offsetof(struct spec, health) },
+    { 0 },
+};
+
+static const struct cfg_field health_fields[] = {
+    { "enable", CFG_BOOL, offsetof(struct out_provider, test), CFG_REQUIRED },
+    { "url", CFG_STR, offsetof(struct out_provider, test_url) },
+    { "interval", CFG_INT, offsetof(struct out_provider, test_interval_s), .min = 0, .max = INT32_MAX },
+    { "timeout", CFG_INT, offsetof(struct out_provider, test_timeout_ms), .min = 0, .max = INT32_MAX, .def = "5000" },
+    { "lazy", CFG_BOOL, offsetof(struct out_provider, test_lazy), .def = "true" },
+    { "expected-status", CFG_STR, offsetof(struct out_provider, expected_status) },
+    { 0 },
+};
+
 /* ---- one provider while it is read ---- */
+
+struct override {
+    bool tfo, mptcp, udp, udp_over_tcp, skip_verify;
+    const char *up, *down, *dialer, *interface, *version, *prefix, *suffix;
+    int64_t mark;
+};
+
+#define OV(key_, type_, member) { key_, type_, offsetof(struct override, member) }
+
+/* The keys that replace those of an entry; the values are handed on as they are written, once they have been found right. */
+static const struct cfg_field override_fields[] = {
+    OV("tfo", CFG_BOOL, tfo), OV("mptcp", CFG_BOOL, mptcp), OV("udp", CFG_BOOL, udp), OV("udp-over-tcp", CFG_BOOL, udp_over_tcp),
+    OV("up", CFG_STR, up), OV("down", CFG_STR, down), OV("dialer-proxy", CFG_STR, dialer), OV("skip-cert-verify", CFG_BOOL, skip_verify),
+    OV("interface-name", CFG_STR, interface), OV("routing-mark", CFG_INT, mark), OV("ip-version", CFG_STR, version), { 0 },
+};
+
+static const struct cfg_field affix_fields[] = { OV("additional-prefix", CFG_STR, prefix), OV("additional-suffix", CFG_STR, suffix), { 0 } };
 
 struct reading {
     struct build *b;
     struct out_provider *p;
+    struct spec spec;
     char path[96], what[OUT_NAME_MAX + 64];
-    struct diag *d;                 /* where messages about entries go */
+    struct diag *d;            /* where messages about entries go */
     struct filter in, out;
-    const struct cfg_node *changes; /* keys that are laid over each entry; NULL: none */
+    struct override affixes;
+    const struct cfg_node *changes; /* keys that are put in front of each entry; NULL: none */
     uint32_t n_renames;
     struct rename { struct filter f; const char *target; } *renames;
-    struct map names;               /* of entries taken, as they are written */
+    struct map names;          /* of entries taken, as they are written */
     uint32_t room;
 };
 
-static void warn_at(struct reading *r, uint32_t line, uint32_t column, const char *code, const char *text)
+static void warn_at(struct reading *r, const struct cfg_node *at, const char *code, const char *text)
 {
-    diag_warn(r->b->d, line, column, r->path, code, "%s %s", r->what, text);
-}
-
-static void warn_key(struct reading *r, const char *code, const char *text)
-{
-    warn_at(r, r->p->spec->line, r->p->spec->column, code, text);
+    diag_warn(r->b->d, at->line, at->column, r->path, code, "%s %s", r->what, text);
 }
 
 /* The value of a key of the provider, else its own key: where a message belongs. */
 static const struct cfg_node *where(const struct reading *r, const char *key)
 {
-    const struct cfg_node *n = cfg_find(r->p->spec->node, key, CFG_KEYS_NOCASE);
+    const struct cfg_node *n = cfg_find(r->p->node, key, CFG_KEYS_NOCASE);
 
-    return n ? n : r->p->spec->node->key;
+    return n ? n : r->p->node->key;
 }
 
 static void *need(struct reading *r, size_t n)
@@ -67,38 +114,23 @@ static void *need(struct reading *r, size_t n)
     return cfg_alloc(r->b->s->profile->doc, n);
 }
 
-/* ---- override ---- */
-
-struct override {
-    bool tfo, mptcp, udp, udp_over_tcp, skip_verify;
-    const char *up, *down, *dialer, *interface, *version;
-    int64_t mark;
-};
-
-#define OV(key_, type_, member) { key_, type_, offsetof(struct override, member) }
-
-static const struct cfg_field override_fields[] = {
-    OV("tfo", CFG_BOOL, tfo), OV("mptcp", CFG_BOOL, mptcp), OV("udp", CFG_BOOL, udp), OV("udp-over-tcp", CFG_BOOL, udp_over_tcp),
-    OV("up", CFG_STR, up), OV("down", CFG_STR, down), OV("dialer-proxy", CFG_STR, dialer), OV("skip-cert-verify", CFG_BOOL, skip_verify),
-    OV("interface-name", CFG_STR, interface), OV("routing-mark", CFG_INT, mark), OV("ip-version", CFG_STR, version), { 0 },
-};
-
-/* A value that is wrong is said once, here, and not for every entry. */
-static bool is_right(struct reading *r, const struct cfg_field *f)
+static int read_fields(struct reading *r, const struct cfg_node *map, const struct cfg_field *fields, void *out)
 {
-    const struct cfg_field one[2] = { *f, { 0 } };
-    struct override nothing = { 0 };
+    char name[OUT_NAME_MAX];
     struct diag mine;
     int bad;
 
-    diag_init(&mine, "", NULL, 0, false);
-    bad = cfg_read(r->b->s->profile->doc, r->p->spec->override.set, one, CFG_KEYS_NOCASE, &nothing, false, r->path, &mine);
-    out_tell(&mine, "proxy-provider", r->p->spec->name, r->path, "", r->b->d);
+    diag_init(&mine, r->b->d->source[0].name, NULL, 0, false);
+    bad = cfg_read(r->b->s->profile->doc, map, fields, CFG_KEYS_NOCASE, out, false, r->path, &mine);
+    snprintf(name, sizeof(name), "%s", r->p->name);
+    out_tell(&mine, "proxy-provider", name, r->path, "", r->b->d);
     diag_fini(&mine);
-    return !bad;
+    return bad;
 }
 
-static bool add_change(struct reading *r, struct cfg_node *set, const char *key, const struct cfg_node *value)
+/* ---- override ---- */
+
+static bool add_change(struct reading *r, const char *key, const struct cfg_node *value)
 {
     struct cfg_node *k = need(r, sizeof(*k)), *v = need(r, sizeof(*v));
 
@@ -107,57 +139,104 @@ static bool add_change(struct reading *r, struct cfg_node *set, const char *key,
     *k = (struct cfg_node){ .kind = CFG_SCALAR, .text = key, .len = strlen(key), .line = value->line, .column = value->column };
     *v = *value;
     v->key = k;
-    v->next = set->child;
-    set->child = v;
-    set->n++;
+    v->next = (struct cfg_node *)r->changes;
+    r->changes = v;
     return true;
 }
 
 static int read_changes(struct reading *r)
 {
-    const struct cfg_provider *p = r->p->spec;
-    const struct cfg_node *n = p->override.set ? cfg_find(p->override.set, "dialer-proxy", CFG_KEYS_NOCASE) : NULL;
-    struct cfg_node *set = need(r, sizeof(*set));
+    const struct cfg_node *n = cfg_find(r->p->node, "dialer-proxy", CFG_KEYS_NOCASE);
 
-    if (!set)
+    if (r->spec.dialer && *r->spec.dialer && !add_change(r, "dialer-proxy", n))
         return -ENOMEM;
-    set->kind = CFG_MAP;
-    if (!n && p->dialer_proxy && *p->dialer_proxy && !add_change(r, set, "dialer-proxy", where(r, "dialer-proxy")))
-        return -ENOMEM;
-    for (const struct cfg_field *f = override_fields; f->key && p->override.set; f++) {
-        n = cfg_find(p->override.set, f->key, CFG_KEYS_NOCASE);
-        if (n && is_right(r, f) && !add_change(r, set, f->key, n))
+    for (const struct cfg_field *f = override_fields; f->key && r->spec.override; f++) {
+        struct cfg_field one[2] = { *f, { 0 } };
+        struct override nothing = { 0 };
+
+        n = cfg_find(r->spec.override, f->key, CFG_KEYS_NOCASE);
+        if (!n || n->kind == CFG_NULL || read_fields(r, r->spec.override, one, &nothing))
+            continue;
+        if (!add_change(r, f->key, n))
             return -ENOMEM;
     }
-    r->changes = set->n ? set : NULL;
+    return 0;
+}
+
+static int read_rename(struct reading *r, const struct cfg_node *n)
+{
+    const struct cfg_node *pattern = cfg_find(n, "pattern", CFG_KEYS_NOCASE), *target = cfg_find(n, "target", CFG_KEYS_NOCASE);
+    struct filter_at at = { .node = pattern, .path = r->path, .d = r->b->d };
+    struct rename *x = &r->renames[r->n_renames];
+    char what[sizeof(r->what) + 16];
+    int err;
+
+    if (!pattern || pattern->kind != CFG_SCALAR || !target || target->kind == CFG_SEQ || target->kind == CFG_MAP) {
+        warn_at(r, n, "missing-key", "an entry of proxy-name needs pattern and target; it is skipped");
+        return 0;
+    }
+    snprintf(what, sizeof(what), "%s proxy-name", r->what);
+    at.what = what;
+    x->target = target->kind == CFG_SCALAR ? target->text : "";
+    if ((err = filter_compile(&r->b->filters, r->b->s->profile->doc, pattern->text, false, &at, &x->f)) < 0)
+        return err;
+    r->n_renames += x->f.n > 0;
     return 0;
 }
 
 static int read_renames(struct reading *r)
 {
-    const struct cfg_override *o = &r->p->spec->override;
-    char what[sizeof(r->what) + 16];
+    const struct cfg_node *list = cfg_find(r->spec.override, "proxy-name", CFG_KEYS_NOCASE);
+    int err = 0;
 
-    snprintf(what, sizeof(what), "%s proxy-name", r->what);
-    if (o->n_renames && !(r->renames = need(r, o->n_renames * sizeof(*r->renames))))
+    if (!list || list->kind != CFG_SEQ)
+        return 0;
+    if (!(r->renames = need(r, list->n * sizeof(*r->renames) + 1)))
         return -ENOMEM;
-    for (uint32_t i = 0; i < o->n_renames; i++) {
-        struct filter_at at = { .line = o->renames[i].line, .column = o->renames[i].column, .path = r->path, .what = what, .d = r->b->d };
-        struct rename *x = &r->renames[r->n_renames];
-        int err = filter_compile(&r->b->filters, r->b->s->profile->doc, o->renames[i].pattern, false, &at, &x->f);
+    for (const struct cfg_node *n = list->child; n && err == 0; n = n->next)
+        err = read_rename(r, n);
+    return err;
+}
 
-        if (err < 0)
-            return err;
-        x->target = o->renames[i].target;
-        r->n_renames += x->f.n > 0;
+static int read_override(struct reading *r)
+{
+    int err;
+
+    if (r->spec.override && r->spec.override->kind != CFG_MAP) {
+        warn_at(r, r->spec.override, "bad-value", "override: a mapping (key: value) is expected here");
+        r->spec.override = NULL;
     }
-    return 0;
+    if ((err = read_changes(r)) < 0 || !r->spec.override)
+        return err;
+    read_fields(r, r->spec.override, affix_fields, &r->affixes);
+    return read_renames(r);
+}
+
+/* The entry with the changes in front: what is found first counts. */
+static const struct cfg_node *changed(struct reading *r, const struct cfg_node *entry)
+{
+    struct cfg_node *map, **end;
+
+    if (!r->changes)
+        return entry;
+    if (!(map = need(r, sizeof(*map))))
+        return NULL;
+    *map = *entry;
+    end = &map->child;
+    for (const struct cfg_node *c = r->changes; c; c = c->next) {
+        if (!(*end = need(r, sizeof(*map))))
+            return NULL;
+        **end = *c;
+        end = &(*end)->next;
+        map->n++;
+    }
+    *end = entry->child;
+    return map;
 }
 
 static const char *renamed(struct reading *r, const char *name)
 {
-    const struct cfg_override *o = &r->p->spec->override;
-    const char *prefix = o->prefix ? o->prefix : "", *suffix = o->suffix ? o->suffix : "";
+    const char *prefix = r->affixes.prefix ? r->affixes.prefix : "", *suffix = r->affixes.suffix ? r->affixes.suffix : "";
     size_t room;
     char *out;
 
@@ -218,7 +297,7 @@ static int add_entry(struct reading *r, const struct cfg_node *entry, const char
 {
     const struct outbound_ops *ops = registry_find(type);
     char path[160], shown[OUT_NAME_MAX], shown_type[OUT_NAME_MAX];
-    const struct cfg_node *node = r->changes ? cfg_lay_over(r->b->s->profile->doc, entry, r->changes) : entry;
+    const struct cfg_node *node = changed(r, entry);
     const char *now = renamed(r, name);
     struct outbound *o;
     int err;
@@ -250,7 +329,7 @@ static bool is_wanted(struct reading *r, struct pattern *p, const char *name, co
     const struct outbound_ops *ops = registry_find(type);
     const struct outbound_ops written = { .type = type, .api_type = ops ? ops->api_type : type };
 
-    if (is_taken(r, name) || (r->p->spec->exclude_type && *r->p->spec->exclude_type && names_type(r->p->spec->exclude_type, &written)))
+    if (is_taken(r, name) || (r->spec.exclude_type && *r->spec.exclude_type && names_type(r->spec.exclude_type, &written)))
         return false;
     return !(r->out.n && filter_any(all, &r->out, name, r->b->d)) && (!p || pattern_matches(all, p, name, r->b->d));
 }
@@ -271,7 +350,7 @@ static int pass(struct reading *r, const struct cfg_node *list, struct pattern *
         if (!type || !is_wanted(r, p, name, type))
             continue;
         if ((uint32_t)r->b->s->n_live >= NODES_MAX) {
-            warn_key(r, "bad-value", "there are more nodes than this build takes; the rest is skipped");
+            warn_at(r, r->p->node->key, "bad-value", "there are more nodes than this build takes; the rest is skipped");
             return 0;
         }
         err = add_entry(r, n, name, type, index);
@@ -292,7 +371,7 @@ static int read_entries(struct reading *r, const struct cfg_node *list)
     map_fini(&r->names);
     if (err == 0 && !r->p->n) {
         r->p->why = "its content has no usable member";
-        warn_key(r, "unknown-target", list->n ? "no entry of its content is usable, or the filters let none in" : "its content is an empty list");
+        warn_at(r, r->p->node->key, "unknown-target", list->n ? "no entry of its content is usable, or the filters let none in" : "its content is an empty list");
     }
     return err;
 }
@@ -305,7 +384,7 @@ static void tell_elsewhere(struct reading *r, const struct diag *mine)
     for (size_t i = 0; i < mine->n; i++) {
         const struct diag_item *it = &mine->items[i];
 
-        diag_warn(r->b->d, r->p->spec->line, r->p->spec->column, r->path, it->code, "%s %s:%u:%u: %s", r->what, mine->source[0].name, it->line, it->column,
+        diag_warn(r->b->d, r->p->node->key->line, r->p->node->key->column, r->path, it->code, "%s %s:%u:%u: %s", r->what, mine->source[0].name, it->line, it->column,
                   it->message);
     }
 }
@@ -352,11 +431,13 @@ static int read_content(struct reading *r, const char *file, const char *bytes, 
 
 static int read_payload(struct reading *r)
 {
+    const struct cfg_node *list = r->spec.payload;
+
     r->d = r->b->d;
-    if (r->p->spec->payload)
-        return read_entries(r, r->p->spec->payload);
+    if (list && list->kind == CFG_SEQ)
+        return read_entries(r, list);
     r->p->why = "it has no payload";
-    warn_key(r, "missing-key", "it needs a payload");
+    warn_at(r, list ? list : r->p->node->key, list ? "bad-value" : "missing-key", list ? "payload: a list of proxies is expected here" : "it needs a payload");
     return 0;
 }
 
@@ -364,7 +445,7 @@ static int read_payload(struct reading *r)
 static const char *default_path(struct reading *r)
 {
     uint8_t sum[EVP_MAX_MD_SIZE];
-    const char *url = r->p->spec->url ? r->p->spec->url : "";
+    const char *url = r->p->url ? r->p->url : "";
     unsigned n = 0;
     char *out = need(r, sizeof("proxies/") + 2 * sizeof(sum));
 
@@ -406,7 +487,6 @@ static bool leads_out(const char *dir, const char *path)
 static void say_unsafe(struct reading *r, const char *instead)
 {
     const char *dir = r->b->s->env->state_dir;
-    const struct cfg_node *at = where(r, "path");
     char text[512], shown[OPT_TEXT_MAX];
 
     if (instead)
@@ -415,37 +495,37 @@ static void say_unsafe(struct reading *r, const char *instead)
     else
         snprintf(text, sizeof(text), "path: \"%s\" leads out of the state directory%s%s; put the file in there and name it relative to it (proxies/NAME.yaml)",
                  opt_quote(r->p->path, shown), dir ? " " : "", dir ? dir : "");
-    warn_at(r, at->line, at->column, "unsafe-path", text);
+    warn_at(r, where(r, "path"), "unsafe-path", text);
 }
 
 /* The provider before this one whose file this is, if it would be written by both. */
 static const struct out_provider *same_file(const struct reading *r)
 {
     for (const struct out_provider *p = r->b->s->providers; p < r->p; p++)
-        if (p->path && !strcmp(p->path, r->p->path) && (!p->spec->url || !r->p->spec->url || strcmp(p->spec->url, r->p->spec->url) != 0))
+        if (p->path && !strcmp(p->path, r->p->path) && (!p->url || !r->p->url || strcmp(p->url, r->p->url) != 0))
             return p;
     return NULL;
 }
 
 static int settle_path(struct reading *r, bool http)
 {
-    const struct cfg_node *at = where(r, "path");
     const struct out_provider *other;
     const char *own = http ? default_path(r) : NULL;
     char text[512], shown[OPT_TEXT_MAX], name[OPT_TEXT_MAX];
 
     if (http && !own)
         return -ENOMEM;
-    r->p->path = r->p->spec->path;
-    if (!r->p->path) {
-        r->p->path = own; /* that a file needs one has been said */
+    if (!r->p->path || !*r->p->path) {
+        r->p->path = own;
+        if (!own)
+            warn_at(r, r->p->node->key, "missing-key", "a file provider needs a path");
     } else if (leads_out(r->b->s->env->state_dir, r->p->path)) {
         say_unsafe(r, own);
         r->p->path = own;
     } else if (http && (other = same_file(r))) {
         snprintf(text, sizeof(text), "path: \"%s\" is the file of provider \"%s\"; %s is used instead", opt_quote(r->p->path, shown),
-                 opt_quote(other->spec->name, name), own);
-        warn_at(r, at->line, at->column, "unsafe-path", text);
+                 opt_quote(other->name, name), own);
+        warn_at(r, where(r, "path"), "unsafe-path", text);
         r->p->path = own;
     }
     return 0;
@@ -453,20 +533,19 @@ static int settle_path(struct reading *r, bool http)
 
 static void say_no_file(struct reading *r, int err, bool http)
 {
-    const struct cfg_node *at = where(r, "path");
     char text[512], shown[OPT_TEXT_MAX];
 
     opt_quote(r->p->path, shown);
     if (err == -EXDEV || err == -ELOOP) {
         snprintf(text, sizeof(text), "%s leads out of the state directory by a link; it is not read", shown);
-        warn_at(r, at->line, at->column, "unsafe-path", text);
+        warn_at(r, where(r, "path"), "unsafe-path", text);
         return;
     }
     if (http && (err == -ENOENT || err == -ENOTDIR))
         snprintf(text, sizeof(text), "it has not been fetched yet (%s): it is empty, and so are groups that have nothing else", shown);
     else
         snprintf(text, sizeof(text), "%s cannot be read (%s): it is empty", shown, err_str(err));
-    warn_key(r, "missing-data", text);
+    warn_at(r, r->p->node->key, "missing-data", text);
 }
 
 static int read_file(struct reading *r, bool http)
@@ -487,7 +566,7 @@ static int read_file(struct reading *r, bool http)
         free(bytes);
         return err;
     }
-    if (http && r->p->spec->payload)
+    if (http && r->spec.payload && r->spec.payload->kind == CFG_SEQ)
         return read_payload(r);
     r->p->why = "it has no content yet";
     say_no_file(r, err, http);
@@ -498,8 +577,7 @@ static int read_file(struct reading *r, bool http)
 
 static int compile(struct reading *r, const char *key, const char *text, struct filter *out)
 {
-    const struct cfg_node *n = where(r, key);
-    struct filter_at at = { .line = n->line, .column = n->column, .path = r->path, .d = r->b->d };
+    struct filter_at at = { .node = where(r, key), .path = r->path, .d = r->b->d };
     char what[sizeof(r->what) + 32];
 
     if (!text || !*text)
@@ -509,28 +587,66 @@ static int compile(struct reading *r, const char *key, const char *text, struct 
     return filter_compile(&r->b->filters, r->b->s->profile->doc, text, true, &at, out);
 }
 
-static int read_provider(struct reading *r)
+static void read_health(struct reading *r)
 {
-    const struct cfg_provider *p = r->p->spec;
-    bool http = p->from == CFG_FROM_HTTP;
-    int err;
+    struct out_provider *p = r->p;
+    struct opt_ranges ranges;
 
-    if ((err = compile(r, "filter", p->filter, &r->in)) < 0 || (err = compile(r, "exclude-filter", p->exclude_filter, &r->out)) < 0 ||
-        (err = read_changes(r)) < 0 || (err = read_renames(r)) < 0)
-        return err;
-    if (p->from == CFG_FROM_INLINE)
-        return read_payload(r);
-    return (err = settle_path(r, http)) < 0 ? err : read_file(r, http);
+    if (r->spec.health && r->spec.health->kind == CFG_MAP)
+        read_fields(r, r->spec.health, health_fields, p);
+    else if (r->spec.health)
+        warn_at(r, r->spec.health, "bad-value", "health-check: a mapping (key: value) is expected here");
+    p->test_url = p->test_url ? p->test_url : "";
+    if (!p->expected_status || !opt_ranges(p->expected_status, &ranges)) {
+        if (p->expected_status)
+            warn_at(r, cfg_find(r->spec.health, "expected-status", CFG_KEYS_NOCASE), "bad-value", "expected-status: it is no list of status codes (200,204)");
+        p->expected_status = "*";
+    }
+    if (p->test && !p->test_interval_s)
+        p->test_interval_s = 300;
 }
 
-static int add_provider(struct build *b, const struct cfg_provider *spec)
+static int read_provider(struct reading *r)
 {
-    struct reading r = { .b = b, .p = &b->s->providers[b->s->n_providers++] };
+    int err;
+
+    r->spec.p = *r->p;
+    read_fields(r, r->p->node, provider_fields, &r->spec);
+    *r->p = r->spec.p;
+    read_health(r);
+    if ((err = compile(r, "filter", r->spec.filter, &r->in)) < 0 || (err = compile(r, "exclude-filter", r->spec.exclude_filter, &r->out)) < 0 ||
+        (err = read_override(r)) < 0)
+        return err;
+    if (!strcmp(r->p->type, "inline")) {
+        r->p->path = NULL;
+        return read_payload(r);
+    }
+    if (!strcmp(r->p->type, "http") || !strcmp(r->p->type, "file")) {
+        bool http = !strcmp(r->p->type, "http");
+
+        if (http && (!r->p->url || !*r->p->url))
+            warn_at(r, r->p->node->key, "missing-key", "a http provider needs a url");
+        return (err = settle_path(r, http)) < 0 ? err : read_file(r, http);
+    }
+    r->p->path = NULL;
+    r->p->why = "its type is unknown";
+    warn_at(r, where(r, "type"), "unknown-type", "type: it can be http, file or inline");
+    return 0;
+}
+
+static int add_provider(struct build *b, const struct cfg_provider *e)
+{
+    struct reading r = { .b = b, .p = &b->s->providers[b->s->n_providers] };
     char name[OUT_NAME_MAX];
 
-    r.p->spec = spec;
-    snprintf(r.path, sizeof(r.path), "proxy-providers.%.60s", out_quote(spec->name, name));
+    *r.p = (struct out_provider){ .name = e->name, .type = e->type, .node = e->node, .test_timeout_ms = 5000, .test_lazy = true };
+    snprintf(r.path, sizeof(r.path), "proxy-providers.%.60s", out_quote(e->name, name));
     snprintf(r.what, sizeof(r.what), "proxy-provider \"%s\":", name);
+    if (!strcmp(e->name, "default")) {
+        warn_at(&r, e->node->key, "bad-value", "this name is reserved; the entry is skipped");
+        return 0;
+    }
+    b->s->n_providers++;
     return read_provider(&r);
 }
 
@@ -545,7 +661,7 @@ int build_providers(struct build *b)
     for (uint32_t i = 0; i < n && r == 0; i++)
         r = add_provider(b, &p->proxy_providers[i]);
     if (n < p->n_proxy_providers)
-        diag_warn(b->d, p->proxy_providers[n].line, p->proxy_providers[n].column, "proxy-providers", "bad-value",
+        diag_warn(b->d, p->proxy_providers[n].node->key->line, p->proxy_providers[n].node->key->column, "proxy-providers", "bad-value",
                   "more than %u providers; the rest is skipped", PROVIDERS_MAX);
     return r;
 }

@@ -220,7 +220,7 @@ static int providers_by_name(const void *a, const void *b)
 {
     const struct out_provider *const *x = a, *const *y = b;
 
-    return strcmp((*x)->spec->name, (*y)->spec->name);
+    return strcmp((*x)->name, (*y)->name);
 }
 
 /* What the groups look for their members in. */

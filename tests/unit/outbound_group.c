@@ -42,7 +42,7 @@ static void test_members_by_every_means(void **state)
     said_at(&l, "unknown-target", "\"gone\"", yaml, "gone");
     assert_members(&l, "GLOBAL", MEMBERS("DIRECT", "REJECT", "b", "a", "v", "named", "all", "nodes", "providers", "used", "later"));
     assert_null(out_find(l.s, "p1")); /* no target of a rule */
-    assert_string_equal(out_find_any(l.s, "p1")->provider->spec->name, "P1");
+    assert_string_equal(out_find_any(l.s, "p1")->provider->name, "P1");
     unload(&l);
 }
 
@@ -112,25 +112,6 @@ static void test_hostile_pattern_is_given_up(void **state)
     print_message("loaded in %ld ms of processor time\n", (long)((t1.tv_sec - t0.tv_sec) * 1000 + (t1.tv_nsec - t0.tv_nsec) / 1000000));
     unload(&l);
     free(yaml);
-}
-
-/* A pattern is compiled once; a later group that wears it out speaks of the first place it was met at. */
-static void test_shared_pattern_is_given_up_later(void **state)
-{
-    static const char *const yaml = "proxies:\n" SS("short") SS("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa!")
-                                    "proxy-providers:\n"
-                                    "  P: {type: inline, payload: [{name: a, type: direct}]}\n"
-                                    "proxy-groups:\n"
-                                    "  - {name: A, type: select, use: [P], filter: '(a+)+$'}\n"
-                                    "  - {name: B, type: select, include-all-proxies: true, filter: '(a+)+$'}\n";
-    struct loaded l;
-
-    load(&l, yaml);
-    assert_members(&l, "A", MEMBERS("a"));
-    assert_members(&l, "B", MEMBERS("COMPATIBLE"));
-    said_at(&l, "bad-regex", "group \"A\": filter: \"(a+)+$\": it takes too many steps", yaml, "'(a+)+$'}\n  - ");
-    assert_string_equal(the_one(&l, "bad-regex", "too many steps")->path, "proxy-groups[0]");
-    unload(&l);
 }
 
 static void test_options(void **state)
@@ -472,7 +453,6 @@ int main(void)
         cmocka_unit_test(test_members_by_every_means),
         cmocka_unit_test(test_filters),
         cmocka_unit_test(test_hostile_pattern_is_given_up),
-        cmocka_unit_test(test_shared_pattern_is_given_up_later),
         cmocka_unit_test(test_options),
         cmocka_unit_test(test_what_cannot_be_dialled_is_passed_over),
         cmocka_unit_test(test_udp_ends_at_a_group_that_disables_it),

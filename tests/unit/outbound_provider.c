@@ -54,7 +54,7 @@ static const char *members(struct loaded *l, const char *name, char buf[512])
 
     buf[0] = 0;
     for (uint32_t i = 0; (p = out_provider_at(l->s, i)); i++)
-        for (uint32_t k = 0; !strcmp(p->spec->name, name) && k < p->n; k++)
+        for (uint32_t k = 0; !strcmp(p->name, name) && k < p->n; k++)
             snprintf(buf + strlen(buf), 512 - strlen(buf), "%s%s", k ? "," : "", p->members[k]->name);
     return buf;
 }
@@ -63,7 +63,7 @@ static const struct out_provider *provider(struct loaded *l, const char *name)
 {
     const struct out_provider *p = NULL;
 
-    for (uint32_t i = 0; (p = out_provider_at(l->s, i)) && strcmp(p->spec->name, name) != 0; i++)
+    for (uint32_t i = 0; (p = out_provider_at(l->s, i)) && strcmp(p->name, name) != 0; i++)
         ;
     assert_non_null(p);
     return p;
@@ -110,9 +110,14 @@ static void test_content_of_every_kind(void **state)
     assert_members(&l, "G", (const char *[]){ "a", "b", "fetched" }, 3);
     assert_string_equal(out_group_opts(out_find(l.s, "G"))->url, "http://t"); /* the provider's, when the group has none */
     p = provider(&l, "http");
-    assert_string_equal(p->spec->url, "https://example.com/sub/1");
-    assert_int_equal(p->spec->interval_s, 3600);
-    assert_true(p->stored_s > 0);
+    assert_string_equal(p->url, "https://example.com/sub/1");
+    assert_string_equal(p->proxy, "DIRECT");
+    assert_int_equal(p->interval_s, 3600);
+    assert_int_equal(p->size_limit, 1000);
+    assert_true(p->test && !p->test_lazy && p->stored_s);
+    assert_int_equal(p->test_interval_s, 300);
+    assert_int_equal(p->test_timeout_ms, 1000);
+    assert_string_equal(p->expected_status, "204");
     assert_null(p->why);
     assert_ptr_equal(p->members[0]->provider, p);
     assert_null(out_find(l.s, "fetched"));
@@ -141,11 +146,11 @@ static void test_no_content_yet(void **state)
     load(&l, yaml);
     said_at(&l, "missing-data", "\"http\": it has not been fetched yet", yaml, "http:");
     said_at(&l, "missing-data", "\"file\": proxies/none.yaml cannot be read", yaml, "file: {");
-    said_at(&l, "yaml", "\"bad\": proxies/bad.yaml:1:10:", yaml, "bad: {");
+    said_at(&l, "yaml", "\"bad\": proxies/bad.yaml:2:1:", yaml, "bad: {");
     said_at(&l, "yaml", "\"nolist\": proxies/nolist.yaml:1:1: it is neither", yaml, "nolist: {");
     said_at(&l, "unknown-target", "\"empty\": its content is an empty list", yaml, "empty: {");
     said_at(&l, "missing-key", "proxies/useless.yaml:2:5: an entry needs name and type", yaml, "useless: {");
-    assert_int_equal(said(&l, "missing-key", "proxies/useless.yaml:3:5: proxy \"x\": "), 4); /* server, port, cipher, password */
+    said_at(&l, "missing-key", "proxies/useless.yaml:3:5: proxy \"x\": the key \"server\"", yaml, "useless: {");
     said_at(&l, "unknown-type", "proxies/useless.yaml:4:5: proxy \"y\": unknown type", yaml, "useless: {");
     assert_members(&l, "G", (const char *[]){ "COMPATIBLE" }, 1);
     assert_members(&l, "H", (const char *[]){ "REJECT" }, 1);
@@ -219,7 +224,7 @@ static void test_override(void **state)
         assert_ptr_equal(p->members[i]->via, out_find(l.s, "way"));
         assert_int_equal(p->members[i]->family, 1);
     }
-    said_at(&l, "bad-regex", "proxy-name", yaml, "{pattern: '(', target");
+    said_at(&l, "bad-regex", "proxy-name", yaml, "'(', target");
     said_at(&l, "missing-key", "proxy-name needs pattern", yaml, "{target: x}");
     said_at(&l, "bad-value", "\"d\": udp: \"yes\"", yaml, "'yes'");
     assert_ptr_equal(provider(&l, "d")->members[0]->via, out_find(l.s, "way"));
@@ -240,7 +245,9 @@ static void test_paths_that_lead_out(void **state)
                                     "  http: {type: http, url: 'https://example.com/h', path: /etc/cron.d/x}\n"
                                     "  twin: {type: http, url: 'https://example.com/1', path: proxies/same}\n"
                                     "  twin2: {type: http, url: 'https://example.com/2', path: proxies/same}\n"
-                                    "  none: {type: file}\n";
+                                    "  none: {type: file}\n"
+                                    "  default: {type: file, path: proxies/a.yaml}\n"
+                                    "  type: {type: ftp}\n";
     char buf[512], inside[256];
     struct loaded l;
 
@@ -251,7 +258,9 @@ static void test_paths_that_lead_out(void **state)
     said_at(&l, "unsafe-path", "\"link\": proxies/link.yaml leads out of the state directory by a link", yaml, "proxies/link.yaml");
     said_at(&l, "unsafe-path", "\"http\"", yaml, "/etc/cron.d/x");
     said_at(&l, "unsafe-path", "is the file of provider \"twin\"", yaml, "proxies/same}\n  none");
-    said_at(&l, "missing-key", "needs a path", yaml, "none: {");
+    said_at(&l, "missing-key", "\"none\": a file provider needs a path", yaml, "none: {");
+    said_at(&l, "bad-value", "\"default\": this name is reserved", yaml, "default: {");
+    said_at(&l, "unknown-type", "\"type\": type: it can be http, file or inline", yaml, "ftp");
     assert_int_equal(strncmp(provider(&l, "http")->path, "proxies/", 8), 0);
     assert_string_not_equal(provider(&l, "twin2")->path, "proxies/same");
     assert_null(provider(&l, "up")->path);

@@ -339,16 +339,17 @@ static void test_missing_keys(void **state)
         { "wireguard", "private-key" }, { "wireguard", "public-key" }, { "wireguard", "ip" }, { "wireguard", "server" }, { "openvpn", "ca" },
         { "mieru", "transport" }, { "mieru", "port" }, { "sudoku", "key" }, { "rematch", "target-rematch-name" },
     };
-    char yaml[4096];
+    char yaml[4096], text[64];
 
     for (size_t i = 0; i < N(cases); i++) {
         build(base_of(cases[i].type), NULL, cases[i].key, yaml);
-        assert_bad(yaml, "missing-key", cases[i].key, 2, 5);
+        snprintf(text, sizeof(text), "the key \"%s\" is missing", cases[i].key);
+        assert_bad(yaml, "missing-key", text, 2, 5);
     }
     build(base_of("hysteria2"), NULL, "ports", yaml); /* ports or port */
-    assert_bad(yaml, "missing-key", "port", 2, 5);
+    assert_bad(yaml, "missing-key", "\"port\"", 2, 5);
     build(base_of("ss"), "password: ~", NULL, yaml); /* null is "not set" */
-    assert_bad(yaml, "missing-key", "password", 2, 5);
+    assert_bad(yaml, "missing-key", "\"password\"", 2, 5);
 }
 
 /* All of an entry's mistakes are shown at once. */

@@ -3,33 +3,33 @@
  *
  *   header 12 | question: name, type, class | records: name, type, class, TTL, length, data ...
  *
- * Names may be compressed (a pointer backwards); a walk follows at most 64 pointers and always backwards, so it ends.
+ * A client's query becomes its answer where it lies: flags change, records are put behind the question, which stays as it was written
+ * (clients that mix letter case compare it). What a name server sends is walked once, from the first byte to the last record; names of
+ * records may be compressed and are only skipped, never followed, so the walk is linear.
+ *
+ * Nothing here allocates.
  */
 #include "dns/msg.h"
 
+#include <stdio.h>
 #include <string.h>
 
+#include "core/hash.h"
 #include "core/reader.h"
 
-static uint16_t get16(const uint8_t *p)
+#define TTL_MAX          86400
+#define TTL_NEGATIVE_MAX 3600
+#define TTL_SERVFAIL     5
+
+static uint8_t lower(uint8_t c)
 {
-    return (uint16_t)(p[0] << 8 | p[1]);
+    return c >= 'A' && c <= 'Z' ? (uint8_t)(c + 32) : c;
 }
 
-static void put16(uint8_t *p, unsigned v)
-{
-    p[0] = (uint8_t)(v >> 8);
-    p[1] = (uint8_t)v;
-}
+/* ---- queries ---- */
 
-static void put32(uint8_t *p, uint32_t v)
-{
-    put16(p, v >> 16);
-    put16(p + 2, v & 0xffff);
-}
-
-/* Reads an uncompressed name in lower case. */
-static bool read_name(struct rd *r, char out[HOST_MAX + 1])
+/* Reads the name of a question into text. false: no name. */
+static bool read_name(struct rd *r, struct question *q)
 {
     size_t at = 0;
 
@@ -37,23 +37,22 @@ static bool read_name(struct rd *r, char out[HOST_MAX + 1])
         uint8_t len = rd_u8(r);
         struct span s;
 
-        if (!rd_ok(r) || len > 63)
+        if (!rd_ok(r) || len > 63) /* a pointer would have nothing to point at */
             return false;
         if (!len)
             break;
         s = rd_span(r, len);
-        if (!rd_ok(r) || at + len + 1 > 254)
+        if (!rd_ok(r) || at + len + 1 > DNS_NAME - 1)
             return false;
         for (size_t i = 0; i < s.len; i++) {
-            uint8_t c = s.p[i];
-
-            if (c <= ' ' || c == '.' || c == 127) /* nothing that a rule could be fooled with */
-                return false;
-            out[at++] = (char)(c >= 'A' && c <= 'Z' ? c + 32 : c);
+            q->odd |= s.p[i] <= ' ' || s.p[i] == '.' || s.p[i] == 127;
+            q->name[at++] = (char)lower(s.p[i]);
         }
-        out[at++] = '.';
+        q->name[at++] = '.';
     }
-    out[at ? at - 1 : 0] = 0;
+    at = at && !q->odd ? at - 1 : 0;
+    q->name[at] = 0;
+    q->name_len = (uint8_t)at;
     return true;
 }
 
@@ -77,100 +76,382 @@ static bool skip_name(struct rd *r)
     }
 }
 
+struct record {
+    bool root; /* its owner is the root */
+    uint16_t type, class_;
+    const uint8_t *ttl_at;
+    uint32_t ttl;
+    struct span data;
+};
+
+static bool read_record(struct rd *r, struct record *rec)
+{
+    const uint8_t *from = r->p;
+
+    if (!skip_name(r))
+        return false;
+    rec->root = r->p == from + 1;
+    rec->type = rd_be16(r);
+    rec->class_ = rd_be16(r);
+    rec->ttl_at = r->p;
+    rec->ttl = rd_be32(r);
+    rec->data = rd_span(r, rd_be16(r));
+    return rd_ok(r);
+}
+
+static unsigned n_records(const uint8_t *m)
+{
+    return (unsigned)get16(m + 6) + get16(m + 8) + get16(m + 10);
+}
+
 enum msg_verdict msg_parse_query(const uint8_t *m, size_t len, struct question *q)
 {
     struct rd r = rd_from(m, len);
+    uint8_t version = 0;
 
-    memset(q, 0, sizeof(*q));
-    q->client_max = 512;
     if (len < DNS_HEADER || m[2] & 0x80)
         return MSG_JUNK;
     if (m[2] & 0x78)
         return MSG_NOTIMP;
+    *q = (struct question){ .client_max = 512, .ad_bit = m[3] & 0x20, .cd_bit = m[3] & 0x10 };
     rd_skip(&r, DNS_HEADER);
-    if (get16(m + 4) != 1 || !read_name(&r, q->name))
+    if (get16(m + 4) != 1 || !read_name(&r, q))
         return MSG_FORMERR;
     q->type = rd_be16(&r);
     q->class_ = rd_be16(&r);
     if (!rd_ok(&r))
         return MSG_FORMERR;
     q->end = (uint16_t)(r.p - m);
-    for (unsigned n = get16(m + 6) + get16(m + 8) + get16(m + 10); n; n--) {
-        uint16_t type, class_;
-        uint32_t ttl;
+    for (unsigned n = n_records(m); n; n--) {
+        struct record rec;
 
-        if (!skip_name(&r))
+        if (!read_record(&r, &rec))
             return MSG_FORMERR;
-        type = rd_be16(&r);
-        class_ = rd_be16(&r);
-        ttl = rd_be32(&r);
-        rd_skip(&r, rd_be16(&r));
-        if (!rd_ok(&r))
-            return MSG_FORMERR;
-        if (type != T_OPT)
+        if (rec.type != T_OPT)
             continue;
+        if (q->has_opt || !rec.root) /* RFC 6891 section 6.1.1 */
+            return MSG_FORMERR;
         q->has_opt = true;
-        q->do_bit = ttl & 0x8000;
-        q->client_max = class_ < 512 ? 512 : class_;
+        q->do_bit = rec.ttl & 0x8000;
+        q->client_max = rec.class_ < 512 ? 512 : rec.class_;
+        version = (uint8_t)(rec.ttl >> 16);
     }
-    return MSG_GOOD;
+    return version ? MSG_BADVERS : MSG_GOOD;
 }
+
+/* ---- answers of our own ---- */
 
 /* Header and question as they came; flags set; counts zero but the question's. */
 static size_t start(const uint8_t *query, const struct question *q, int rcode, uint8_t *out)
 {
-    memcpy(out, query, q->end);
+    if (out != query)
+        memcpy(out, query, q->end);
     out[2] = (uint8_t)(0x84 | (query[2] & 0x01)); /* QR AA, RD as asked */
-    out[3] = (uint8_t)(0x80 | rcode);             /* RA */
+    out[3] = (uint8_t)(0x80 | (rcode & 15));      /* RA */
     put16(out + 4, 1);
     memset(out + 6, 0, 6);
     return q->end;
 }
 
-static size_t add_opt(const struct question *q, uint8_t *out, size_t at)
+/* Our own OPT, if the client sent one: nothing of its options is echoed. */
+static size_t add_opt(const struct question *q, int rcode, uint8_t *out, size_t at)
 {
     if (!q->has_opt)
         return at;
-    memset(out + at, 0, 11);
+    memset(out + at, 0, DNS_OPT);
     put16(out + at + 1, T_OPT);
     put16(out + at + 3, DNS_UDP_MAX);
+    out[at + 5] = (uint8_t)(rcode >> 4);
     out[at + 7] = q->do_bit ? 0x80 : 0;
-    put16(out + 10, 1);
-    return at + 11;
+    put16(out + 10, get16(out + 10) + 1u);
+    return at + DNS_OPT;
 }
 
-size_t msg_answer(const uint8_t *query, const struct question *q, int rcode, const struct addr *addr, int n, uint32_t ttl, uint8_t *out, size_t size)
+/* One record owned by the name at `owner`; the data is put behind it by the caller. */
+static uint8_t *add_head(uint8_t *out, size_t at, unsigned owner, uint16_t type, uint32_t ttl, size_t len)
 {
-    size_t at = start(query, q, rcode, out);
-    unsigned count = 0;
-
-    for (int i = 0; i < n; i++) {
-        size_t len = addr_len(&addr[i]);
-
-        if ((q->type == T_A) != (addr[i].ver == 4) || at + 12 + len + 11 > size)
-            continue;
-        put16(out + at, 0xc000 | DNS_HEADER);
-        put16(out + at + 2, q->type);
-        put16(out + at + 4, 1);
-        put32(out + at + 6, ttl);
-        put16(out + at + 10, (unsigned)len);
-        memcpy(out + at + 12, addr[i].b, len);
-        at += 12 + len;
-        count++;
-    }
-    put16(out + 6, count);
-    return add_opt(q, out, at);
+    put16(out + at, 0xc000 | owner);
+    put16(out + at + 2, type);
+    put16(out + at + 4, C_IN);
+    put32(out + at + 6, ttl);
+    put16(out + at + 10, (unsigned)len);
+    put16(out + 6, get16(out + 6) + 1u);
+    return out + at + 12;
 }
 
-/* Text to wire; bytes written, 0 when it does not fit. */
-static size_t put_name(const char *name, uint8_t *out, size_t size)
+size_t msg_answer(const uint8_t *query, const struct question *q, const struct reply *r, uint8_t *out, size_t room)
+{
+    size_t at = start(query, q, r->rcode, out), tail = q->has_opt ? DNS_OPT : 0;
+    unsigned owner = DNS_HEADER;
+    uint8_t name[DNS_NAME];
+    size_t len = r->alias ? msg_put_name(r->alias, name) : 0;
+
+    if (len && at + 12 + len + tail <= room) {
+        memcpy(add_head(out, at, owner, T_CNAME, r->alias_ttl, len), name, len);
+        owner = (unsigned)at + 12;
+        at += 12 + len;
+    }
+    for (int i = 0; i < r->n; i++) {
+        const struct addr *a = &r->addr[i];
+
+        len = addr_len(a);
+        if ((a->ver == 4 ? T_A : T_AAAA) != q->type || at + 12 + len + tail > room)
+            continue;
+        memcpy(add_head(out, at, owner, q->type, r->ttl, len), a->b, len);
+        at += 12 + len;
+    }
+    return add_opt(q, r->rcode, out, at);
+}
+
+size_t msg_answer_ptr(const uint8_t *query, const struct question *q, const char *name, uint32_t ttl, uint8_t *out, size_t room)
+{
+    uint8_t wire[DNS_NAME];
+    size_t at = start(query, q, RC_OK, out), len = msg_put_name(name, wire);
+
+    if (len && at + 12 + len + DNS_OPT <= room) {
+        memcpy(add_head(out, at, DNS_HEADER, T_PTR, ttl, len), wire, len);
+        at += 12 + len;
+    }
+    return add_opt(q, RC_OK, out, at);
+}
+
+size_t msg_error(const uint8_t *query, int rcode, uint8_t out[DNS_HEADER])
+{
+    if (out != query)
+        memcpy(out, query, 4);
+    out[2] = (uint8_t)(0x80 | (query[2] & 0x79));
+    out[3] = (uint8_t)(0x80 | rcode);
+    memset(out + 4, 0, 8);
+    return DNS_HEADER;
+}
+
+/* ---- questions ---- */
+
+void qkey_of(const uint8_t *query, const struct question *q, struct qkey *k)
+{
+    k->type = q->type;
+    k->class_ = q->class_;
+    k->flags = (uint8_t)((q->do_bit ? Q_DO : 0) | (q->cd_bit ? Q_CD : 0));
+    k->len = (uint8_t)(q->end - DNS_HEADER - 4);
+    for (size_t i = 0; i < k->len; i++) /* lengths are at most 63 and no letters */
+        k->name[i] = lower(query[DNS_HEADER + i]);
+}
+
+bool qkey_make(const char *name, uint16_t type, struct qkey *k)
+{
+    k->type = type;
+    k->class_ = C_IN;
+    k->flags = 0;
+    k->len = (uint8_t)msg_put_name(name, k->name);
+    return k->len != 0;
+}
+
+bool qkey_eq(const struct qkey *a, const struct qkey *b)
+{
+    return a->type == b->type && a->class_ == b->class_ && a->flags == b->flags && a->len == b->len && !memcmp(a->name, b->name, a->len);
+}
+
+uint64_t qkey_hash(const struct qkey *k)
+{
+    return hash_bytes(k->name, k->len) ^ ((uint64_t)k->type << 24 | (uint64_t)k->class_ << 8 | k->flags) * 0x9e3779b97f4a7c15u;
+}
+
+const char *qkey_text(const struct qkey *k, char *buf)
+{
+    char *to = buf;
+
+    for (size_t at = 0, n = 0; at + 1 < k->len; at++) {
+        uint8_t c = k->name[at];
+
+        if (!n) {
+            n = c;
+            if (at)
+                *to++ = '.';
+            continue;
+        }
+        n--;
+        if (c <= ' ' || c >= 127 || c == '.' || c == '\\')
+            to += sprintf(to, "\\%03u", c);
+        else
+            *to++ = (char)c;
+    }
+    *to = 0;
+    return buf;
+}
+
+static size_t put_subnet(const struct cidr *net, uint8_t *out)
+{
+    size_t n = (net->len + 7u) / 8u;
+
+    put16(out, 8); /* RFC 7871 */
+    put16(out + 2, (unsigned)(4 + n));
+    put16(out + 4, net->ip.ver == 4 ? 1 : 2);
+    out[6] = net->len;
+    out[7] = 0;
+    memcpy(out + 8, net->ip.b, n);
+    return 8 + n;
+}
+
+size_t msg_query(const struct qkey *k, uint16_t id, const struct cidr *ecs, unsigned pad, uint8_t *out)
+{
+    size_t at = DNS_HEADER + k->len, opt;
+
+    memset(out, 0, DNS_HEADER);
+    put16(out, id);
+    out[2] = 0x01;                          /* RD */
+    out[3] = k->flags & Q_CD ? 0x30 : 0x20; /* AD: say what you validated */
+    put16(out + 4, 1);
+    put16(out + 10, 1);
+    memcpy(out + DNS_HEADER, k->name, k->len);
+    put16(out + at, k->type);
+    put16(out + at + 2, k->class_);
+    opt = at + 4;
+    memset(out + opt, 0, DNS_OPT);
+    put16(out + opt + 1, T_OPT);
+    put16(out + opt + 3, DNS_UDP_MAX);
+    out[opt + 7] = k->flags & Q_DO ? 0x80 : 0;
+    at = opt + DNS_OPT;
+    if (ecs && ecs->ip.ver)
+        at += put_subnet(ecs, out + at);
+    if (pad) {
+        size_t fill = (pad - (at + 4) % pad) % pad;
+
+        put16(out + at, 12);
+        put16(out + at + 2, (unsigned)fill);
+        memset(out + at + 4, 0, fill);
+        at += 4 + fill;
+    }
+    put16(out + opt + 9, (unsigned)(at - opt - DNS_OPT));
+    return at;
+}
+
+/* ---- answers of name servers ---- */
+
+static bool is_question(struct rd *r, const struct qkey *k)
+{
+    struct span s = rd_span(r, k->len);
+
+    for (size_t i = 0; i < s.len; i++)
+        if (lower(s.p[i]) != k->name[i])
+            return false;
+    return rd_be16(r) == k->type && rd_be16(r) == k->class_ && rd_ok(r);
+}
+
+static void take_address(struct answer *a, const struct record *rec)
+{
+    if (a->n_addr == DNS_ADDRS)
+        return;
+    if (rec->type == T_A && rec->data.len == 4)
+        a->addr[a->n_addr++] = addr_v4(rec->data.p);
+    else if (rec->type == T_AAAA && rec->data.len == 16)
+        a->addr[a->n_addr++] = addr_v6(rec->data.p);
+}
+
+static uint32_t sane_ttl(uint32_t ttl)
+{
+    return ttl > INT32_MAX ? 0 : ttl > TTL_MAX ? TTL_MAX : ttl; /* RFC 2181 section 8 */
+}
+
+/* How long a negative answer holds: RFC 2308 section 5. */
+static uint32_t soa_ttl(const struct record *rec)
+{
+    uint32_t minimum = sane_ttl(get32(rec->data.p + rec->data.len - 4)), ttl = sane_ttl(rec->ttl);
+
+    ttl = minimum < ttl ? minimum : ttl;
+    return ttl < TTL_NEGATIVE_MAX ? ttl : TTL_NEGATIVE_MAX;
+}
+
+bool msg_parse_answer(const uint8_t *m, size_t len, const struct qkey *k, struct answer *a)
+{
+    struct rd r = rd_from(m, len);
+    uint32_t least = UINT32_MAX, soa = 0;
+    unsigned n_answers;
+    bool found = false; /* a record of the type that was asked for */
+
+    memset(a, 0, sizeof(*a));
+    if (len < DNS_HEADER || !(m[2] & 0x80) || get16(m + 4) != 1)
+        return false;
+    a->rcode = m[3] & 15;
+    a->truncated = m[2] & 0x02;
+    n_answers = get16(m + 6);
+    rd_skip(&r, DNS_HEADER);
+    if (!is_question(&r, k))
+        return false;
+    for (unsigned i = 0, n = n_records(m); i < n; i++) {
+        size_t from = (size_t)(r.p - m);
+        struct record rec;
+
+        if (!read_record(&r, &rec))
+            return false;
+        a->opt = rec.type == T_OPT ? from : 0;
+        if (rec.type == T_OPT) {
+            a->rcode |= (int)(rec.ttl >> 24) << 4;
+            continue;
+        }
+        if (sane_ttl(rec.ttl) < least)
+            least = sane_ttl(rec.ttl);
+        if (i < n_answers) {
+            found |= rec.type == k->type;
+            take_address(a, &rec);
+        } else if (rec.type == T_SOA && rec.data.len >= 22) {
+            soa = soa_ttl(&rec);
+        }
+    }
+    a->end = (size_t)(r.p - m);
+    if (a->rcode == RC_SERVFAIL)
+        a->ttl = TTL_SERVFAIL;
+    else if (a->rcode == RC_OK && found)
+        a->ttl = least;
+    else if (a->rcode == RC_OK || a->rcode == RC_NXDOMAIN)
+        a->ttl = soa < least ? soa : least;
+    return true;
+}
+
+size_t msg_strip(uint8_t *m, const struct answer *a)
+{
+    if (!a->opt)
+        return a->end;
+    put16(m + 10, get16(m + 10) - 1u);
+    return a->opt;
+}
+
+int msg_ttls(const uint8_t *m, size_t len, uint16_t *at, int max)
+{
+    struct rd r = rd_from(m, len);
+    struct record rec;
+    int n = 0;
+
+    rd_skip(&r, DNS_HEADER);
+    if (!rd_ok(&r) || !skip_name(&r))
+        return 0;
+    rd_skip(&r, 4);
+    for (unsigned left = n_records(m); left && n < max && read_record(&r, &rec); left--)
+        if (rec.type != T_OPT)
+            at[n++] = (uint16_t)(rec.ttl_at - m);
+    return n;
+}
+
+size_t msg_for_client(uint8_t *m, size_t len, const uint8_t *query, const struct question *q)
+{
+    memcpy(m, query, 2);
+    memcpy(m + DNS_HEADER, query + DNS_HEADER, q->end - DNS_HEADER);
+    m[2] = (uint8_t)((m[2] & ~0x01) | (query[2] & 0x01));
+    m[3] = (uint8_t)((m[3] & ~0x10) | 0x80 | (query[3] & 0x10));
+    if (!q->ad_bit && !q->do_bit)
+        m[3] &= (uint8_t)~0x20; /* RFC 6840 section 5.8 */
+    return add_opt(q, 0, m, len);
+}
+
+/* ---- names ---- */
+
+size_t msg_put_name(const char *name, uint8_t out[DNS_NAME])
 {
     size_t at = 0;
 
     while (*name) {
         size_t len = strcspn(name, ".");
 
-        if (!len || len > 63 || at + len + 2 > size || at + len + 2 > 255)
+        if (!len || len > 63 || at + len + 2 > DNS_NAME)
             return 0;
         out[at++] = (uint8_t)len;
         memcpy(out + at, name, len);
@@ -179,143 +460,8 @@ static size_t put_name(const char *name, uint8_t *out, size_t size)
         if (*name == '.')
             name++;
     }
-    if (at >= size)
-        return 0;
     out[at++] = 0;
     return at;
-}
-
-size_t msg_answer_ptr(const uint8_t *query, const struct question *q, const char *name, uint32_t ttl, uint8_t *out, size_t size)
-{
-    size_t at = start(query, q, RC_OK, out), len;
-
-    if (at + 12 + 256 + 11 > size || !(len = put_name(name, out + at + 12, 256)))
-        return 0;
-    put16(out + at, 0xc000 | DNS_HEADER);
-    put16(out + at + 2, T_PTR);
-    put16(out + at + 4, 1);
-    put32(out + at + 6, ttl);
-    put16(out + at + 10, (unsigned)len);
-    put16(out + 6, 1);
-    return add_opt(q, out, at + 12 + len);
-}
-
-size_t msg_error(const uint8_t *query, int rcode, uint8_t out[DNS_HEADER])
-{
-    memcpy(out, query, 4);
-    out[2] = (uint8_t)(0x80 | (query[2] & 0x79));
-    out[3] = (uint8_t)(0x80 | rcode);
-    memset(out + 4, 0, 8);
-    return DNS_HEADER;
-}
-
-size_t msg_query(const char *name, uint16_t type, uint16_t id, uint8_t out[512])
-{
-    size_t len;
-
-    memset(out, 0, DNS_HEADER);
-    put16(out, id);
-    out[2] = 0x01; /* RD */
-    put16(out + 4, 1);
-    put16(out + 10, 1);
-    if (!(len = put_name(name, out + DNS_HEADER, 256)))
-        return 0;
-    len += DNS_HEADER;
-    put16(out + len, type);
-    put16(out + len + 2, 1);
-    len += 4;
-    memset(out + len, 0, 11);
-    put16(out + len + 1, T_OPT);
-    put16(out + len + 3, DNS_UDP_MAX);
-    return len + 11;
-}
-
-static void take_record(struct answer *a, uint16_t type, uint32_t ttl, struct span data, bool in_answer, uint32_t *soa_ttl)
-{
-    if (type == T_OPT)
-        return;
-    if (ttl > 86400)
-        ttl = 86400;
-    if (ttl < a->ttl)
-        a->ttl = ttl;
-    if (in_answer && type == T_A && data.len == 4 && a->n_addr < 16)
-        a->addr[a->n_addr++] = addr_v4(data.p);
-    if (in_answer && type == T_AAAA && data.len == 16 && a->n_addr < 16)
-        a->addr[a->n_addr++] = addr_v6(data.p);
-    if (type == T_SOA && data.len >= 22) {
-        const uint8_t *m = data.p + data.len - 4; /* RFC 2308: the last field bounds negative answers */
-        uint32_t minimum = (uint32_t)get16(m) << 16 | get16(m + 2);
-
-        *soa_ttl = minimum < ttl ? minimum : ttl;
-        if (*soa_ttl > 3600)
-            *soa_ttl = 3600;
-    }
-}
-
-bool msg_parse_answer(const uint8_t *m, size_t len, struct answer *a)
-{
-    struct rd r = rd_from(m, len);
-    uint32_t soa_ttl = 0;
-    unsigned answers;
-
-    memset(a, 0, sizeof(*a));
-    a->ttl = UINT32_MAX;
-    if (len < DNS_HEADER || !(m[2] & 0x80))
-        return false;
-    a->rcode = m[3] & 15;
-    a->truncated = m[2] & 0x02;
-    answers = get16(m + 6);
-    rd_skip(&r, DNS_HEADER);
-    for (unsigned n = get16(m + 4); n; n--) {
-        if (!skip_name(&r))
-            return false;
-        rd_skip(&r, 4);
-    }
-    for (unsigned i = 0, n = answers + get16(m + 8) + get16(m + 10); i < n; i++) {
-        uint16_t type;
-        uint32_t ttl;
-        struct span data;
-
-        if (!skip_name(&r))
-            return false;
-        type = rd_be16(&r);
-        rd_be16(&r);
-        ttl = rd_be32(&r);
-        data = rd_span(&r, rd_be16(&r));
-        if (!rd_ok(&r))
-            return false;
-        take_record(a, type, ttl, data, i < answers, &soa_ttl);
-    }
-    if (a->rcode == RC_SERVFAIL)
-        a->ttl = 5;
-    else if (!answers)
-        a->ttl = soa_ttl;
-    else if (a->ttl == UINT32_MAX)
-        a->ttl = 0;
-    return true;
-}
-
-void msg_age(uint8_t *m, size_t len, uint32_t age)
-{
-    struct rd r = rd_from(m, len);
-
-    rd_skip(&r, DNS_HEADER);
-    for (unsigned n = get16(m + 4); n && skip_name(&r); n--)
-        rd_skip(&r, 4);
-    for (unsigned n = get16(m + 6) + get16(m + 8) + get16(m + 10); n && skip_name(&r); n--) {
-        uint16_t type = rd_be16(&r);
-        uint8_t *at;
-        uint32_t ttl;
-
-        rd_be16(&r);
-        at = (uint8_t *)r.p;
-        ttl = rd_be32(&r);
-        rd_skip(&r, rd_be16(&r));
-        if (!rd_ok(&r))
-            return;
-        if (type != T_OPT)
-            put32(at, ttl > age ? ttl - age : 1);
-    }
 }
 
 static int hex(char c)
@@ -323,30 +469,29 @@ static int hex(char c)
     return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : -1;
 }
 
+static bool reverse4(const char *name, struct addr *a)
+{
+    uint8_t b[4];
+
+    for (int i = 3; i >= 0; i--) {
+        unsigned v = 0, digits = 0;
+
+        for (; *name >= '0' && *name <= '9' && digits < 3; name++, digits++)
+            v = v * 10 + (unsigned)(*name - '0');
+        if (!digits || v > 255 || *name++ != '.')
+            return false;
+        b[i] = (uint8_t)v;
+    }
+    *a = addr_v4(b);
+    return !strcmp(name, "in-addr.arpa");
+}
+
 bool msg_reverse_addr(const char *name, struct addr *a)
 {
     uint8_t b[16] = { 0 };
-    size_t len = strlen(name);
 
-    if (len > 13 && !strcmp(name + len - 13, ".in-addr.arpa")) {
-        const char *at = name;
-
-        for (int i = 3; i >= 0; i--) {
-            unsigned v = 0, digits = 0;
-
-            for (; *at >= '0' && *at <= '9' && digits < 3; at++, digits++)
-                v = v * 10 + (unsigned)(*at - '0');
-            if (!digits || v > 255 || *at++ != '.')
-                return false;
-            b[i] = (uint8_t)v;
-        }
-        if (strcmp(at, "in-addr.arpa"))
-            return false;
-        *a = addr_v4(b);
-        return true;
-    }
-    if (len != 72 || strcmp(name + 63, ".ip6.arpa"))
-        return false;
+    if (strlen(name) != 72 || strcmp(name + 63, ".ip6.arpa") != 0)
+        return reverse4(name, a);
     for (int i = 0; i < 32; i++) {
         int h = hex(name[i * 2]);
 

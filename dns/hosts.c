@@ -1,0 +1,239 @@
+/*
+ * hosts.c - names whose addresses the user wrote down
+ *
+ *   profile     pattern -> addresses | one alias      a tree of labels (names.c), the most specific pattern wins
+ *   system      name -> addresses                     a map, read again when the file changes
+ *
+ * An alias is followed by who asks, step by step; a chain that never ends is found at load and its entry dropped, so following ends.
+ */
+#include "dns/hosts.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "core/arena.h"
+#include "core/hash.h"
+#include "core/list.h"
+#include "core/log.h"
+#include "core/map.h"
+#include "dns/names.h"
+
+#define LOOK_MS   5000
+#define STEPS_MAX 16 /* a longer chain of aliases is taken for a circle */
+#define FILE_MAX  (32 << 20)
+
+struct entry {
+    const char *pattern, *alias;
+    const struct addr *addr;
+    uint32_t n, line, column;
+    bool dropped;
+};
+
+struct named {
+    struct map_node node;
+    const char *name;
+    struct addr *addr;
+    uint32_t n;
+};
+
+struct system_hosts {
+    struct arena mem;
+    struct map names;
+};
+
+struct hosts {
+    struct arena mem;
+    struct names *tree;
+    struct entry *entries;
+    uint32_t n;
+    const char *file; /* NULL = the system's is not asked */
+    struct system_hosts sys;
+    uint64_t looked_ms;
+    struct timespec changed;
+};
+
+/* ---- the system's file ---- */
+
+static struct named *sys_find(const struct system_hosts *s, const char *name)
+{
+    for (struct map_node *m = map_first(&s->names, hash_bytes(name, strlen(name))); m; m = map_next(m)) {
+        struct named *n = container_of(m, struct named, node);
+
+        if (!strcmp(n->name, name))
+            return n;
+    }
+    return NULL;
+}
+
+static void sys_add(struct system_hosts *s, const char *name, const struct addr *a)
+{
+    struct named *n = sys_find(s, name);
+    struct addr *more;
+
+    if (!n) {
+        if (!(n = arena_alloc(&s->mem, sizeof(*n))) || !(n->name = arena_strdup(&s->mem, name, strlen(name))))
+            return;
+        map_add(&s->names, &n->node, hash_bytes(name, strlen(name)));
+    }
+    if (!(n->n & (n->n - 1))) { /* a power of two: full */
+        if (!(more = arena_alloc(&s->mem, (n->n ? 2 * n->n : 1) * sizeof(*more))))
+            return;
+        if (n->n)
+            memcpy(more, n->addr, n->n * sizeof(*more));
+        n->addr = more;
+    }
+    n->addr[n->n++] = *a;
+}
+
+/* ADDRESS NAME... # words */
+static void sys_line(struct system_hosts *s, char *line)
+{
+    char *save, *word, host[HOST_MAX + 1];
+    struct addr a;
+
+    line[strcspn(line, "#\n")] = 0;
+    if (!(word = strtok_r(line, " \t\r", &save)) || addr_parse(word, &a) < 0)
+        return; /* a zone (fe80::1%lo) or something else that is no address of a name */
+    while ((word = strtok_r(NULL, " \t\r", &save)))
+        if (host_normalise(word, strlen(word), host) == 0)
+            sys_add(s, host, &a);
+}
+
+static void sys_fini(struct system_hosts *s)
+{
+    map_fini(&s->names);
+    arena_fini(&s->mem);
+    memset(s, 0, sizeof(*s));
+}
+
+static void sys_read(struct system_hosts *s, const char *file)
+{
+    FILE *f = fopen(file, "re");
+    char *line = NULL;
+    size_t cap = 0, sum = 0;
+    ssize_t n;
+
+    if (!f)
+        return;
+    if (map_init(&s->names, 64) == 0)
+        while (sum < FILE_MAX && (n = getline(&line, &cap, f)) > 0) {
+            sum += (size_t)n;
+            sys_line(s, line);
+        }
+    free(line);
+    fclose(f);
+}
+
+static struct timespec when_changed(const char *file)
+{
+    struct stat st;
+
+    return stat(file, &st) == 0 ? st.st_mtim : (struct timespec){ 0 };
+}
+
+bool hosts_refresh(struct hosts *h, uint64_t now_ms)
+{
+    struct timespec t;
+
+    if (!h->file || now_ms - h->looked_ms < LOOK_MS)
+        return false;
+    h->looked_ms = now_ms;
+    t = when_changed(h->file);
+    if (t.tv_sec == h->changed.tv_sec && t.tv_nsec == h->changed.tv_nsec)
+        return false;
+    h->changed = t;
+    sys_fini(&h->sys);
+    sys_read(&h->sys, h->file);
+    return true;
+}
+
+/* ---- the profile's entries ---- */
+
+bool hosts_find(const struct hosts *h, const char *name, struct host *out)
+{
+    const struct entry *e = names_find(h->tree, name);
+    const struct named *n;
+
+    if (e && !e->dropped) {
+        *out = (struct host){ e->addr, e->n, e->alias };
+        return true;
+    }
+    if (!h->sys.names.slot || !(n = sys_find(&h->sys, name)))
+        return false;
+    *out = (struct host){ n->addr, n->n, NULL };
+    return true;
+}
+
+static void drop_circles(struct hosts *h, struct diag *d)
+{
+    for (uint32_t i = 0; i < h->n; i++) {
+        struct entry *e = &h->entries[i];
+        struct host at = { .alias = e->alias };
+        int steps = 0;
+
+        while (at.alias && steps++ < STEPS_MAX)
+            if (!hosts_find(h, at.alias, &at))
+                at.alias = NULL;
+        if (!at.alias)
+            continue;
+        diag_warn(d, e->line, e->column, "hosts", "cycle", "hosts: the alias of \"%s\" leads back to itself; the entry is skipped",
+                  e->pattern);
+        e->dropped = true;
+    }
+}
+
+static void add(struct hosts *h, struct entry e, struct diag *d)
+{
+    struct entry *to = &h->entries[h->n];
+    char alias[HOST_MAX + 1];
+
+    if (e.alias) {
+        if (host_normalise(e.alias, strlen(e.alias), alias) < 0 || !(e.alias = arena_strdup(&h->mem, alias, strlen(alias)))) {
+            diag_warn(d, e.line, e.column, "hosts", "bad-value", "hosts: the alias of \"%s\" is no name; the entry is skipped", e.pattern);
+            return;
+        }
+    }
+    *to = e;
+    if (names_add(h->tree, e.pattern, to) == 0)
+        h->n++;
+    else
+        diag_warn(d, e.line, e.column, "hosts", "bad-value", "hosts: \"%s\" is no name or pattern (*.x, +.x, .x); the entry is skipped",
+                  e.pattern);
+}
+
+struct hosts *hosts_new(const struct profile *p, const char *system_file, struct diag *d)
+{
+    static const struct addr loopback[] = { { 4, { 127, 0, 0, 1 } }, { 6, { [15] = 1 } } };
+    struct hosts *h = calloc(1, sizeof(*h));
+
+    if (!h || !(h->tree = names_new()) || !(h->entries = arena_alloc(&h->mem, (p->n_hosts + 1) * sizeof(*h->entries)))) {
+        hosts_free(h);
+        return NULL;
+    }
+    for (uint32_t i = 0; p->dns.use_hosts && i < p->n_hosts; i++) {
+        const struct cfg_hosts_entry *e = &p->hosts[i];
+
+        add(h,
+            (struct entry){ .pattern = e->pattern, .alias = e->alias, .addr = e->addrs, .n = e->n, .line = e->line, .column = e->column },
+            d);
+    }
+    add(h, (struct entry){ .pattern = "localhost", .addr = loopback, .n = 2 }, d); /* unless the profile says otherwise */
+    drop_circles(h, d);
+    if (p->dns.use_system_hosts && system_file && (h->file = arena_strdup(&h->mem, system_file, strlen(system_file)))) {
+        h->changed = when_changed(h->file);
+        sys_read(&h->sys, h->file);
+    }
+    return h;
+}
+
+void hosts_free(struct hosts *h)
+{
+    if (!h)
+        return;
+    sys_fini(&h->sys);
+    names_free(h->tree);
+    arena_fini(&h->mem);
+    free(h);
+}

@@ -35,6 +35,7 @@ struct flow_meta {
     uint8_t net;       /* enum flow_net */
     uint8_t via;       /* enum flow_via */
     uint8_t host_from; /* enum flow_host_from */
+    uint8_t depth;     /* of our own connections to name servers: how many look-ups wait for it; 0 = traffic */
     uint8_t dscp;      /* of the first packet, 0..63 */
     uint16_t in_port;  /* the local port it came by; 0 = none (TUN) */
     struct endpoint src;

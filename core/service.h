@@ -22,6 +22,7 @@ enum lookup_for { LOOKUP_RULES, LOOKUP_DIRECT, LOOKUP_SERVER }; /* LOOKUP_SERVER
 struct lookup {
     const char *host; /* the caller's, until done or cancel */
     uint8_t why;      /* enum lookup_for */
+    uint8_t depth;    /* look-ups that wait for this one: meta.depth of the dial it is for; 0 = none */
     struct addr addr[LOOKUP_MAX];
     int n;                                    /* IPv4 first, then IPv6 */
     void (*done)(struct lookup *l, int err);  /* 0 with n >= 1, or -ERR_NAME, -ETIMEDOUT, ... */
@@ -46,7 +47,8 @@ struct dial {
 };
 
 struct dialer {
-    int (*dial)(struct dialer *dl, struct dial *d); /* 0: done() comes later; or -err at once */
+    /* via: NULL = straight; "RULES" = as the rules say; else a proxy or group. 0: done() comes later; or -err at once. */
+    int (*dial)(struct dialer *dl, const char *via, struct dial *d);
     void (*cancel)(struct dialer *dl, struct dial *d);
 };
 

@@ -1,108 +1,101 @@
 /*
  * dns.c - what a query gets: hosts, then a fake address, then a real answer
  *
- *   hosts          A, AAAA (and the alias of a name); TTL 10
+ *   hosts          A, AAAA, CNAME of names the user wrote down; an alias is asked on under its target, a CNAME in front
  *   fake-IP        A, AAAA from the pool; HTTPS and SVCB empty (they would tell real addresses); unless the filter wants a real answer
  *   PTR            of a pool address: the name
  *   AAAA           empty where IPv6 is off: never NXDOMAIN, that would spoil the A answer too
  *   the rest       the real resolver
+ *
+ * A name that has a fake address and that neither hosts nor filter know is marked in the pool: the next query for it costs one look into
+ * the pool and nothing else.
+ *
+ * The pool is made once and kept while the process lives, whatever a reload says: programs hold its addresses.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "core/err.h"
 #include "core/log.h"
 #include "dns/private.h"
 
-#define HOSTS_TTL 10
 #define PENDING_MAX 1024
-#define SYNC_MS 30000
+#define FULL_SAY_MS 60000
+#define TEND_MS     30000
 
-/* Names that break when they are faked (connectivity checks compare addresses, LAN names mean the LAN). */
-static const char *const builtin_filter[] = {
-    "*", "+.lan", "+.local", "+.localdomain", "+.home.arpa", "+.in-addr.arpa", "+.ip6.arpa", "connectivitycheck.gstatic.com",
-    "+.msftconnecttest.com", "+.msftncsi.com", "captive.apple.com", "detectportal.firefox.com", "nmcheck.gnome.org",
-    "connectivity-check.ubuntu.com", "+.pool.ntp.org", "time.*.com", "ntp.*.com", "+.stun.*.*", "+.stun.*.*.*", "localhost.*",
-};
+/* ---- life ---- */
 
-static const struct cfg_hosts_entry localhost_entry = {
-    .pattern = "localhost", .n = 2, .addrs = (struct addr[]){ { 4, { 127, 0, 0, 1 } }, { 6, { [15] = 1 } } },
-};
-
-static int build_hosts(struct dns *d, struct diag *diag)
+static bool same_range(const struct cidr *a, const struct cidr *b)
 {
-    if (!(d->hosts = names_new()))
-        return -ENOMEM;
-    names_add(d->hosts, "localhost", (void *)&localhost_entry);
-    for (uint32_t i = 0; d->p->dns.use_hosts && i < d->p->n_hosts; i++) {
-        const struct cfg_hosts_entry *e = &d->p->hosts[i];
-
-        if (names_add(d->hosts, e->pattern, (void *)e) == -EINVAL)
-            diag_warn(diag, e->line, e->column, "hosts", "bad-value", "hosts: \"%s\" is no name or pattern (*.x, +.x, .x); skipped", e->pattern);
-    }
-    return 0;
+    return a->len == b->len && addr_eq(&a->ip, &b->ip);
 }
 
-static int build_filter(struct dns *d, struct diag *diag)
+static int build_pool(struct dns *d, const struct profile *p)
 {
-    const struct cfg_dns *c = &d->p->dns;
-
-    if (!(d->filter = names_new()))
-        return -ENOMEM;
-    for (uint32_t i = 0; i < c->filter.n; i++) {
-        const char *s = c->filter.v[i];
-        const struct cfg_node *at = c->filter.at[i];
-
-        if (c->filter_mode == 2 || strchr(s, ',') || strchr(s, ':'))
-            diag_warn(diag, at->line, at->column, "dns.fake-ip-filter", "unsupported-key",
-                      "fake-ip-filter: \"%s\" is not supported by this build (patterns only); skipped", s);
-        else if (names_add(d->filter, s, d) == -EINVAL)
-            diag_warn(diag, at->line, at->column, "dns.fake-ip-filter", "bad-value", "fake-ip-filter: \"%s\" is no name or pattern; skipped", s);
-    }
-    for (size_t i = 0; c->filter_mode == 0 && i < sizeof(builtin_filter) / sizeof(builtin_filter[0]); i++)
-        names_add(d->filter, builtin_filter[i], d);
-    return 0;
-}
-
-static int build_pool(struct dns *d)
-{
-    const struct cfg_dns *c = &d->p->dns;
-    char file[4096];
-
-    if (d->fake && (!c->fake4.ip.ver || !fakeip_same_ranges(d->fake, &c->fake4, &c->fake6))) {
-        fakeip_free(d->fake);
-        d->fake = NULL;
-    }
-    if (d->fake || !c->fake4.ip.ver)
-        return 0;
-    if (d->state_dir)
-        snprintf(file, sizeof(file), "%s/fakeip", d->state_dir);
-    return fakeip_new(&c->fake4, &c->fake6, d->state_dir ? file : NULL, (uint64_t)c->fake_ttl * 1000, &d->fake);
-}
-
-static int build(struct dns *d, struct diag *diag)
-{
+    const struct cfg_dns *c = &p->dns;
+    uint64_t ttl_ms = (uint64_t)c->fake_ttl * 1000;
+    char *file = NULL;
     int r;
 
-    if ((r = build_hosts(d, diag)) < 0 || (r = build_filter(d, diag)) < 0 || (r = build_pool(d)) < 0)
+    if (!c->fake4.ip.ver)
+        return 0;
+    if (d->fake) {
+        if (!same_range(fakeip_range4(d->fake), &c->fake4))
+            log_warn(LOG_DNS, "dns.fake-ip-range changed: it takes effect at the next start, programs hold addresses of the old one");
+        fakeip_set(d->fake, &c->fake6, ttl_ms);
+        return 0;
+    }
+    if ((r = fakeip_new(&c->fake4, &c->fake6, ttl_ms, &d->fake)) < 0 || !d->state_dir)
         return r;
-    return resolver_init(d, diag);
+    if (asprintf(&file, "%s/fakeip", d->state_dir) < 0)
+        return -ENOMEM;
+    d->log = fakelog_open(file, d->fake, loop_now(d->loop));
+    free(file);
+    if (!d->log)
+        return -ENOMEM;
+    timer_set(d->loop, &d->tend, TEND_MS);
+    return 0;
 }
 
-static void on_flush(struct job *j)
+/* What a profile says, built beside what is there. */
+static int build(struct dns *d, const struct profile *p, struct diag *diag)
 {
-    struct dns *d = container_of(j, struct dns, flush);
+    struct hosts *hosts = hosts_new(p, d->hosts_file, diag);
+    struct filter *filter = hosts ? filter_new(p, diag) : NULL;
+    int r = filter ? build_pool(d, p) : -ENOMEM;
 
+    if (r == 0)
+        r = resolver_configure(d, p, diag);
+    if (r < 0) {
+        hosts_free(hosts);
+        filter_free(filter);
+        return r;
+    }
+    hosts_free(d->hosts);
+    filter_free(d->filter);
+    d->hosts = hosts;
+    d->filter = filter;
+    d->p = p;
+    d->faking = p->dns.fake4.ip.ver != 0;
     if (d->fake)
-        fakeip_flush(d->fake, false);
+        fakeip_unmark(d->fake);
+    return 0;
 }
 
-static void on_sync(struct timer *t)
+static void on_write(struct job *j)
 {
-    dns_flush_state(container_of(t, struct dns, sync));
+    fakelog_write(container_of(j, struct dns, write)->log);
+}
+
+static void on_tend(struct timer *t)
+{
+    struct dns *d = container_of(t, struct dns, tend);
+    uint64_t again = fakelog_tend(d->log);
+
+    if (again)
+        timer_set(d->loop, &d->tend, again);
 }
 
 int dns_new(const struct dns_opts *o, struct dns **out, struct diag *diag)
@@ -113,16 +106,14 @@ int dns_new(const struct dns_opts *o, struct dns **out, struct diag *diag)
     if (!d)
         return -ENOMEM;
     d->loop = o->loop;
-    d->p = o->profile;
-    d->flush.cb = on_flush;
-    d->sync.cb = on_sync;
-    list_init(&d->lru);
+    d->hosts_file = o->hosts_file ? o->hosts_file : "/etc/hosts";
+    d->ways = o->ways;
+    d->write.cb = on_write;
+    d->tend.cb = on_tend;
     server_init(d);
-    if (o->state_dir && !(d->state_dir = strdup(o->state_dir)))
+    if ((r = resolver_init(d)) == 0 && o->state_dir && !(d->state_dir = strdup(o->state_dir)))
         r = -ENOMEM;
-    else
-        r = build(d, diag);
-    if (r < 0) {
+    if (r < 0 || (r = build(d, o->profile, diag)) < 0) {
         dns_free(d);
         return r;
     }
@@ -132,14 +123,7 @@ int dns_new(const struct dns_opts *o, struct dns **out, struct diag *diag)
 
 int dns_reconfigure(struct dns *d, const struct profile *p, struct diag *diag)
 {
-    struct names *hosts = d->hosts, *filter = d->filter;
-
-    resolver_fini(d);
-    d->p = p;
-    names_free(hosts);
-    names_free(filter);
-    d->hosts = d->filter = NULL;
-    return build(d, diag);
+    return build(d, p, diag);
 }
 
 void dns_free(struct dns *d)
@@ -147,12 +131,13 @@ void dns_free(struct dns *d)
     if (!d)
         return;
     server_fini(d);
-    job_cancel(&d->flush);
-    timer_cancel(&d->sync);
+    job_cancel(&d->write);
+    timer_cancel(&d->tend);
     resolver_fini(d);
+    fakelog_close(d->log);
     fakeip_free(d->fake);
-    names_free(d->hosts);
-    names_free(d->filter);
+    hosts_free(d->hosts);
+    filter_free(d->filter);
     free(d->state_dir);
     free(d);
 }
@@ -162,42 +147,105 @@ struct resolver *dns_resolver(struct dns *d)
     return &d->resolver;
 }
 
-void dns_flush_state(struct dns *d)
+void dns_flush(struct dns *d)
 {
-    if (d->fake)
-        fakeip_flush(d->fake, true);
+    cache_flush(d->cache);
 }
 
-/* ---- hosts ---- */
+/* ---- fake answers ---- */
 
-/* Follows aliases; a circle ends after 8 steps. name is replaced by the last alias that has no entry. */
-static const struct cfg_hosts_entry *host_entry(struct dns *d, const char **name)
+static bool can_be_faked(uint16_t type)
 {
-    const struct cfg_hosts_entry *e = NULL;
+    return type == T_A || type == T_AAAA || type == T_HTTPS || type == T_SVCB;
+}
 
-    for (int i = 0; i < 8; i++) {
-        e = names_find(d->hosts, *name);
-        if (!e || !e->alias)
-            return e;
-        *name = e->alias;
+static void say_full(struct dns *d)
+{
+    uint64_t now = loop_now(d->loop);
+
+    if (d->full_said_ms && now - d->full_said_ms < FULL_SAY_MS)
+        return;
+    d->full_said_ms = now;
+    log_warn(LOG_DNS, "every fake address is in use by a flow or was answered just now: new names get SERVFAIL; widen dns.fake-ip-range");
+}
+
+/* A slot that changed hands is written before its answer leaves: a restart must not take it for the old name's. A fresh one can wait for
+ * the end of the turn. */
+static void remember(struct dns *d, uint32_t slot, enum fake_how how)
+{
+    if (how == FAKE_RECYCLED && fakeip_too_small(d->fake) && !d->small_said) {
+        d->small_said = true;
+        log_warn(LOG_DNS,
+                 "the fake-IP pool is too small: a name that was used less than 10 minutes ago loses its address; widen dns.fake-ip-range");
     }
-    return NULL;
+    if (!d->log)
+        return;
+    fakelog_note(d->log, slot);
+    if (how == FAKE_RECYCLED)
+        fakelog_write(d->log);
+    else if (fakelog_dirty(d->log))
+        loop_defer(d->loop, &d->write);
+    if (!timer_armed(&d->tend))
+        timer_set(d->loop, &d->tend, TEND_MS);
 }
 
-bool hosts_addr(struct dns *d, const char *name, int ver, struct addr *out, int max, int *n)
+/* The slot of a name, given one if it has none. FAKE_NONE: there is none to be had. */
+static uint32_t slot_for(struct dns *d, const char *name)
 {
-    const struct cfg_hosts_entry *e = host_entry(d, &name);
+    uint32_t slot = FAKE_NONE;
+    enum fake_how how = fakeip_get(d->fake, name, strlen(name), loop_now(d->loop), &slot);
 
-    *n = 0;
-    if (!e)
-        return false;
-    for (uint32_t i = 0; i < e->n && *n < max; i++)
-        if (e->addrs[i].ver == ver)
-            out[(*n)++] = e->addrs[i];
-    return true;
+    switch (how) {
+    case FAKE_KNOWN: break;
+    case FAKE_FRESH:
+    case FAKE_RECYCLED: remember(d, slot, how); break;
+    case FAKE_FULL: say_full(d); break;
+    case FAKE_NOMEM: break;
+    }
+    return slot;
 }
 
-/* ---- queries ---- */
+static size_t answer_slot(struct dns *d, const uint8_t *m, const struct question *q, uint32_t slot, const char *alias, uint8_t *out,
+                          size_t room)
+{
+    struct addr a;
+    struct reply r = { .alias = alias, .alias_ttl = HOSTS_TTL, .addr = &a, .ttl = (uint32_t)d->p->dns.fake_ttl };
+
+    r.n = (q->type == T_A || q->type == T_AAAA) && fakeip_addr(d->fake, slot, q->type == T_A ? 4 : 6, &a);
+    return msg_answer(m, q, &r, out, room);
+}
+
+/* name is q's own, or the alias it leads to. 0: it must have a real answer. */
+static size_t answer_fake(struct dns *d, const uint8_t *m, const struct question *q, const char *name, const char *alias, uint8_t *out,
+                          size_t room)
+{
+    uint32_t slot;
+
+    if (!*name || filter_wants_real(d->filter, name))
+        return 0;
+    if (q->type == T_HTTPS || q->type == T_SVCB || (q->type == T_AAAA && !d->p->dns.fake6.ip.ver))
+        return msg_answer(m, q, &(struct reply){ .alias = alias, .alias_ttl = HOSTS_TTL }, out, room);
+    if ((slot = slot_for(d, name)) == FAKE_NONE)
+        return msg_answer(m, q, &(struct reply){ .rcode = RC_SERVFAIL }, out, room);
+    if (!alias)
+        fakeip_mark(d->fake, slot);
+    return answer_slot(d, m, q, slot, alias, out, room);
+}
+
+/* A PTR query for an address of ours; 0: it is none. */
+static size_t answer_ptr(struct dns *d, const uint8_t *m, const struct question *q, uint8_t *out, size_t room)
+{
+    struct addr a;
+    uint32_t slot;
+
+    if (!d->fake || !msg_reverse_addr(q->name, &a) || !fakeip_contains(d->fake, &a))
+        return 0;
+    if ((slot = fakeip_slot(d->fake, &a)) == FAKE_NONE)
+        return msg_answer(m, q, &(struct reply){ .rcode = RC_NXDOMAIN }, out, room);
+    return msg_answer_ptr(m, q, fakeip_name(d->fake, slot, NULL), (uint32_t)d->p->dns.fake_ttl, out, room);
+}
+
+/* ---- real answers ---- */
 
 struct pending {
     struct list_head node;
@@ -207,33 +255,36 @@ struct pending {
     struct endpoint from, to;
     struct question q;
     uint16_t max;
+    struct qkey key; /* what is really asked: the question, or its alias */
+    char *alias;     /* owns */
     uint8_t query[]; /* header and question as they came */
 };
 
 static void send_answer(const struct pending *p, const uint8_t *msg, size_t len)
 {
-    uint8_t head[DNS_HEADER + HOST_MAX + 8];
+    uint8_t head[DNS_REPLY_MAX];
 
     if (len <= p->max) {
         p->client.reply(p->client.arg, &p->from, &p->to, msg, len);
         return;
     }
-    len = msg_answer(p->query, &p->q, RC_OK, NULL, 0, 0, head, sizeof(head));
-    head[2] |= 0x02; /* TC: ask by TCP */
+    len = msg_answer(p->query, &p->q, &(struct reply){ 0 }, head, sizeof(head));
+    head[2] = (uint8_t)((head[2] & ~0x04) | 0x02); /* TC, not AA: ask by TCP */
     p->client.reply(p->client.arg, &p->from, &p->to, head, len);
 }
 
 static void fail(const struct pending *p, int rcode)
 {
-    uint8_t out[DNS_HEADER + HOST_MAX + 32];
+    uint8_t out[DNS_REPLY_MAX];
 
-    send_answer(p, out, msg_answer(p->query, &p->q, rcode, NULL, 0, 0, out, sizeof(out)));
+    send_answer(p, out, msg_answer(p->query, &p->q, &(struct reply){ .rcode = rcode }, out, sizeof(out)));
 }
 
 static void pending_free(struct pending *p)
 {
     list_del(&p->node);
     p->d->n_pending--;
+    free(p->alias);
     free(p);
 }
 
@@ -247,105 +298,133 @@ void pending_drop_all(struct dns *d)
     }
 }
 
-/* A real answer: the client's id and its way of writing the question are put back. */
-static void on_real(struct waiter *w, int err, const uint8_t *msg, size_t len)
+/* The answer of an alias: its addresses, behind a CNAME. */
+static void send_aliased(const struct pending *p, const uint8_t *msg, size_t len)
+{
+    uint8_t out[DNS_REPLY_MAX];
+    struct answer a;
+
+    if (!msg_parse_answer(msg, len, &p->key, &a)) {
+        fail(p, RC_SERVFAIL);
+        return;
+    }
+    send_answer(p, out,
+                msg_answer(p->query, &p->q,
+                           &(struct reply){
+                               .rcode = a.rcode, .alias = p->alias, .alias_ttl = HOSTS_TTL, .addr = a.addr, .n = a.n_addr, .ttl = a.ttl },
+                           out, sizeof(out)));
+}
+
+static void on_real(struct waiter *w, int err, uint8_t *msg, size_t len)
 {
     struct pending *p = container_of(w, struct pending, w);
-    uint8_t *copy = err || len < p->q.end ? NULL : malloc(len);
 
-    if (!copy) {
+    if (err)
         fail(p, RC_SERVFAIL);
-    } else {
-        memcpy(copy, msg, len);
-        memcpy(copy, p->query, 2);
-        memcpy(copy + DNS_HEADER, p->query + DNS_HEADER, p->q.end - DNS_HEADER);
-        send_answer(p, copy, len);
-        free(copy);
-    }
+    else if (p->alias)
+        send_aliased(p, msg, len);
+    else
+        send_answer(p, msg, msg_for_client(msg, len, p->query, &p->q));
     pending_free(p);
 }
 
-static void ask_real(struct dns *d, const uint8_t *m, const struct question *q, const struct dns_client *c, const struct endpoint *client,
-                     const struct endpoint *server, uint16_t max)
+/* q's own name is asked for, or alias in its place. */
+static void ask_real(struct dns *d, const uint8_t *m, const struct question *q, const char *alias, const struct dns_client *c,
+                     const struct endpoint *client, const struct endpoint *server, uint16_t max)
 {
     struct pending *p = d->n_pending < PENDING_MAX ? calloc(1, sizeof(*p) + q->end) : NULL;
 
     if (!p)
         return;
-    *p = (struct pending){ .d = d, .w.done = on_real, .client = *c, .from = *client, .to = *server, .q = *q, .max = max };
+    *p = (struct pending){ .d = d, .w = { .done = on_real, .client = true }, .client = *c, .q = *q, .max = max };
+    if (client)
+        p->from = *client;
+    if (server)
+        p->to = *server;
     memcpy(p->query, m, q->end);
     list_append(&d->pending, &p->node);
     d->n_pending++;
-    if (q->class_ != 1 || resolve(d, q->name, q->type, LOOKUP_RULES, &p->w) < 0) {
-        fail(p, q->class_ != 1 ? RC_NOTIMP : RC_SERVFAIL);
+    qkey_of(m, q, &p->key);
+    if ((alias && (!(p->alias = strdup(alias)) || !qkey_make(alias, q->type, &p->key))) ||
+        resolve(d, &p->key, alias ? alias : q->name, LOOKUP_RULES, 0, &p->w) < 0) {
+        fail(p, RC_SERVFAIL);
         pending_free(p);
     }
 }
 
-static bool is_filtered(const struct dns *d, const char *name)
+/* ---- queries ---- */
+
+/* Where the name leads by hosts. 0: ask on for *name (and put *alias in front). */
+static size_t answer_hosts(struct dns *d, const uint8_t *m, const struct question *q, const char **name, const char **alias, uint8_t *out,
+                           size_t room)
 {
-    bool listed = names_find(d->filter, name) != NULL;
+    struct reply r = { .alias_ttl = HOSTS_TTL, .ttl = HOSTS_TTL };
+    struct host h;
 
-    return d->p->dns.filter_mode == 1 ? !listed : listed;
-}
-
-/* Answers from what we know without asking. Length, or 0. */
-static size_t answer_here(struct dns *d, const uint8_t *m, const struct question *q, uint8_t *out, size_t size)
-{
-    struct addr a[16], reverse;
-    bool is_addr = q->type == T_A || q->type == T_AAAA;
-    const char *name;
-    int n = 0;
-
-    if (q->class_ != 1)
-        return 0;
-    if (is_addr && hosts_addr(d, q->name, q->type == T_A ? 4 : 6, a, 16, &n))
-        return msg_answer(m, q, RC_OK, a, n, HOSTS_TTL, out, size);
-    if (q->type == T_PTR && d->fake && msg_reverse_addr(q->name, &reverse) && fakeip_contains(d->fake, &reverse)) {
-        name = fakeip_name(d->fake, &reverse);
-        return name ? msg_answer_ptr(m, q, name, (uint32_t)d->p->dns.fake_ttl, out, size) : msg_answer(m, q, RC_NXDOMAIN, NULL, 0, 0, out, size);
-    }
-    if (d->fake && *q->name && !is_filtered(d, q->name)) {
-        if (q->type == T_HTTPS || q->type == T_SVCB || (q->type == T_AAAA && !d->p->dns.fake6.ip.ver))
-            return msg_answer(m, q, RC_OK, NULL, 0, 0, out, size);
-        if (is_addr) {
-            if (!fakeip_addr(d->fake, q->name, q->type == T_A ? 4 : 6, loop_now(d->loop), &a[0]))
-                return msg_answer(m, q, RC_SERVFAIL, NULL, 0, 0, out, size);
-            if (fakeip_dirty(d->fake)) {
-                loop_defer(d->loop, &d->flush);
-                if (!timer_armed(&d->sync))
-                    timer_set(d->loop, &d->sync, SYNC_MS);
-            }
-            return msg_answer(m, q, RC_OK, a, 1, (uint32_t)d->p->dns.fake_ttl, out, size);
+    while (hosts_find(d->hosts, *name, &h)) {
+        if (!h.alias) {
+            r.alias = *alias;
+            r.addr = h.addr;
+            r.n = (int)h.n;
+            return msg_answer(m, q, &r, out, room);
+        }
+        *name = *alias = h.alias;
+        if (q->type == T_CNAME) {
+            r.alias = *alias;
+            return msg_answer(m, q, &r, out, room);
         }
     }
-    if (q->type == T_AAAA && !d->p->dns.ipv6)
-        return msg_answer(m, q, RC_OK, NULL, 0, 0, out, size);
     return 0;
 }
 
-void dns_query(struct dns *d, const void *msg, size_t len, const struct dns_client *c, const struct endpoint *client, const struct endpoint *server)
+/* Answers from what we know without asking. Length; or 0, then *alias is what to ask for, or NULL: the name itself. */
+static size_t answer_here(struct dns *d, const uint8_t *m, const struct question *q, const char **alias, uint8_t *out, size_t room)
 {
-    uint8_t out[2048];
-    const uint8_t *m = msg;
-    struct question q;
-    uint16_t max;
+    const char *name = q->name;
+    uint32_t slot;
     size_t n;
 
+    *alias = NULL;
+    if (q->class_ != C_IN || q->odd)
+        return 0;
+    if (d->faking && can_be_faked(q->type) && (slot = fakeip_find(d->fake, name, q->name_len)) != FAKE_NONE &&
+        fakeip_marked(d->fake, slot)) {
+        fakeip_use(d->fake, slot, loop_now(d->loop));
+        return answer_slot(d, m, q, slot, NULL, out, room);
+    }
+    if ((q->type == T_A || q->type == T_AAAA || q->type == T_CNAME) && (n = answer_hosts(d, m, q, &name, alias, out, room)))
+        return n;
+    if (q->type == T_PTR && (n = answer_ptr(d, m, q, out, room)))
+        return n;
+    if (d->faking && can_be_faked(q->type) && (n = answer_fake(d, m, q, name, *alias, out, room)))
+        return n;
+    if (q->type == T_AAAA && !d->p->dns.ipv6)
+        return msg_answer(m, q, &(struct reply){ .alias = *alias, .alias_ttl = HOSTS_TTL }, out, room);
+    return 0;
+}
+
+void dns_query(struct dns *d, const void *msg, size_t len, const struct dns_client *c, const struct endpoint *client,
+               const struct endpoint *server)
+{
+    uint8_t out[DNS_REPLY_MAX];
+    const uint8_t *m = msg;
+    const char *alias;
+    struct question q;
+    uint16_t max;
+    size_t n = 0;
+
+    if (hosts_refresh(d->hosts, loop_now(d->loop)) && d->fake)
+        fakeip_unmark(d->fake);
     switch (msg_parse_query(m, len, &q)) {
     case MSG_JUNK: return;
     case MSG_FORMERR: n = msg_error(m, RC_FORMERR, out); break;
     case MSG_NOTIMP: n = msg_error(m, RC_NOTIMP, out); break;
+    case MSG_BADVERS: n = msg_answer(m, &q, &(struct reply){ .rcode = RC_BADVERS }, out, sizeof(out)); break;
     case MSG_GOOD:
-    default:
         max = !client ? DNS_MAX : q.client_max < DNS_UDP_MAX ? q.client_max : DNS_UDP_MAX;
-        if (!(n = answer_here(d, m, &q, out, sizeof(out)))) {
-            ask_real(d, m, &q, c, client ? client : &(struct endpoint){ 0 }, server ? server : &(struct endpoint){ 0 }, max);
+        if (!(n = answer_here(d, m, &q, &alias, out, max < sizeof(out) ? max : sizeof(out)))) {
+            ask_real(d, m, &q, alias, c, client, server, max);
             return;
-        }
-        if (n > max) {
-            n = msg_answer(m, &q, RC_OK, NULL, 0, 0, out, sizeof(out));
-            out[2] |= 0x02;
         }
         break;
     }
@@ -361,24 +440,35 @@ bool dns_is_fake(const struct dns *d, const struct addr *a)
 
 const char *dns_fake_name(struct dns *d, const struct addr *a)
 {
-    return d->fake ? fakeip_name(d->fake, a) : NULL;
+    uint32_t slot = d->fake ? fakeip_slot(d->fake, a) : FAKE_NONE;
+
+    if (slot == FAKE_NONE)
+        return NULL;
+    fakeip_use(d->fake, slot, loop_now(d->loop));
+    return fakeip_name(d->fake, slot, NULL);
 }
 
 void dns_fake_pin(struct dns *d, const struct addr *a)
 {
-    if (d->fake)
-        fakeip_pin(d->fake, a, 1);
+    uint32_t slot = d->fake ? fakeip_slot(d->fake, a) : FAKE_NONE;
+
+    if (slot != FAKE_NONE)
+        fakeip_pin(d->fake, slot);
 }
 
 void dns_fake_unpin(struct dns *d, const struct addr *a)
 {
-    if (d->fake)
-        fakeip_pin(d->fake, a, -1);
+    uint32_t slot = d->fake ? fakeip_slot(d->fake, a) : FAKE_NONE;
+
+    if (slot != FAKE_NONE)
+        fakeip_unpin(d->fake, slot, loop_now(d->loop));
 }
 
 bool dns_fake_addr(struct dns *d, const char *host, int ver, struct addr *out)
 {
-    return d->fake && fakeip_peek(d->fake, host, ver, out);
+    uint32_t slot = d->fake ? fakeip_find(d->fake, host, strlen(host)) : FAKE_NONE;
+
+    return slot != FAKE_NONE && fakeip_addr(d->fake, slot, ver, out);
 }
 
 void dns_fake_usage(const struct dns *d, uint32_t *used, uint32_t *size)
@@ -386,4 +476,14 @@ void dns_fake_usage(const struct dns *d, uint32_t *used, uint32_t *size)
     *used = *size = 0;
     if (d->fake)
         fakeip_usage(d->fake, used, size);
+}
+
+int dns_fake_flush(struct dns *d)
+{
+    if (!d->fake)
+        return -ENOENT;
+    fakeip_forget(d->fake);
+    if (d->log)
+        fakelog_forget(d->log);
+    return 0;
 }

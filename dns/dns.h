@@ -1,8 +1,8 @@
 /*
  * dns.h - names: fake-IP pool, real resolver, and the server that answers the machine
  *
- * Three parts behind one object. Clients' queries are answered in the order hosts, fake-IP, resolver; inner look-ups (rules, DIRECT dials, node
- * names) go to the resolver only and never see a fake address. Reference: dns.md.
+ * Three parts behind one object. Clients' queries are answered in the order hosts, fake-IP, resolver; inner look-ups (rules, DIRECT dials,
+ * node names) go to the resolver only and never see a fake address. Reference: dns.md.
  */
 #ifndef DNS_DNS_H
 #define DNS_DNS_H
@@ -17,30 +17,47 @@ struct dns_opts {
     struct loop *loop;
     const struct profile *profile; /* borrowed until dns_free or dns_reconfigure */
     const char *state_dir;         /* fake-IP log lives here; NULL = memory only */
+    const char *hosts_file;        /* the system's; borrowed, NULL = /etc/hosts */
+    struct dialer *ways;           /* how servers are reached by a stream; borrowed. NULL: such servers are not asked */
 };
 
 /* Returns 0 and *out, or -err. */
 int dns_new(const struct dns_opts *o, struct dns **out, struct diag *d);
-/* Takes another profile (reload): the fake-IP pool is kept if its ranges are the same, the cache is flushed. 0, or -err and nothing changed. */
+/* Takes another profile (reload): the fake-IP pool is kept, the cache is flushed. 0, or -err and nothing changed. */
 int dns_reconfigure(struct dns *d, const struct profile *p, struct diag *diag);
 void dns_free(struct dns *d);
 
 /* The resolver for inner look-ups; lives as long as d. */
 struct resolver *dns_resolver(struct dns *d);
+/* Forgets real answers: the network changed, or somebody wants it. */
+void dns_flush(struct dns *d);
+
+/* Who answered a question. */
+enum dns_how { DNS_BY_FAKE, DNS_BY_HOSTS, DNS_BY_CACHE, DNS_BY_OLD /* kept, and over: no server answered in time */, DNS_BY_SERVER };
+struct dns_answered {
+    enum dns_how how;
+    const char *server; /* as the profile writes it, without a password; or NULL */
+    uint32_t ms;
+};
 
 /* --- serving --- */
 
-/* Serves on sockets that the caller owns and opened (non-blocking): n_udp UDP and n_tcp listening TCP sockets (the redirect target on loopback). 0 or -err. */
+/* Serves on sockets that the caller owns and opened (non-blocking): n_udp UDP and n_tcp listening TCP sockets (the redirect target on
+ * loopback). 0 or -err. */
 int dns_serve_fds(struct dns *d, const int *udp, int n_udp, const int *tcp, int n_tcp);
 /* Opens and serves `dns.listen` ("host:port") if set. A busy port is only logged. */
 int dns_serve_listen(struct dns *d, const char *listen);
 /* Serves DNS over TCP (2-byte lengths) on an accepted stream, which is handed over (hijacked TCP port 53 of the TUN). */
 void dns_serve_stream(struct dns *d, struct stream *s);
 
-/* One query as a datagram, answered by reply() at once or later (never after dns_free; not at all for junk). client limits the number waiting.
- * reply's msg lives during the call; `len` is at most max_len (truncated with TC set otherwise). */
-struct dns_client { void (*reply)(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len); void *arg; };
-void dns_query(struct dns *d, const void *msg, size_t len, const struct dns_client *c, const struct endpoint *client, const struct endpoint *server);
+/* One query as a datagram, answered by reply() at once or later (never after dns_free; not at all for junk). client limits the number
+ * waiting. reply's msg lives during the call; `len` is at most max_len (truncated with TC set otherwise). */
+struct dns_client {
+    void (*reply)(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len);
+    void *arg;
+};
+void dns_query(struct dns *d, const void *msg, size_t len, const struct dns_client *c, const struct endpoint *client,
+               const struct endpoint *server);
 
 /* --- fake addresses --- */
 
@@ -55,7 +72,7 @@ void dns_fake_unpin(struct dns *d, const struct addr *a);
 bool dns_fake_addr(struct dns *d, const char *host, int ver, struct addr *out);
 void dns_fake_usage(const struct dns *d, uint32_t *used, uint32_t *size);
 
-/* Writes dirty state (fake-IP log) now. */
-void dns_flush_state(struct dns *d);
+/* Forgets all names but those of live flows. 0, or -ENOENT when there is no pool. */
+int dns_fake_flush(struct dns *d);
 
 #endif

@@ -4,8 +4,8 @@
  *   +.example.com, *.lan     root ─ com ─ example (self, below)
  *                                 └ lan ─ * (self)
  *
- * A node says what holds for the name that ends here and for every name below it. The search tries the literal label, then `*`, and falls back to the deepest
- * "below" it passed; so the most specific pattern wins.
+ * A node says what holds for the name that ends here and for every name below it. The search tries the literal label, then `*`, and falls
+ * back to the deepest "below" it passed; so the most specific pattern wins.
  */
 #include "dns/names.h"
 

@@ -1,72 +1,96 @@
 /*
  * private.h - what the files of dns/ share
+ *
+ *   dns.c        what a query gets                  resolver.c   real answers: cache, one flight per question
+ *   server.c     where queries come from            lookup.c     look-ups of our own
+ *   fakeip.c     the pool                           routes.c     which servers
+ *   fakelog.c    the pool's file                    race.c ns*.c the servers
+ *   filter.c     who gets no fake address           cache.c      the cache
+ *   hosts.c      names written down                 msg.c        messages
  */
 #ifndef DNS_PRIVATE_H
 #define DNS_PRIVATE_H
 
-#include <ares.h>
-
-#include "core/list.h"
 #include "core/map.h"
+#include "dns/cache.h"
 #include "dns/dns.h"
-#include "dns/fakeip.h"
-#include "dns/msg.h"
-#include "dns/names.h"
+#include "dns/fakelog.h"
+#include "dns/filter.h"
+#include "dns/hosts.h"
+#include "dns/routes.h"
 
 #define IN_FLIGHT_MAX 1024
-#define CACHE_MAX 4096
+#define DEPTH_MAX     4 /* look-ups that wait for one another: deeper is a circle */
 
-/* ---- upstream.c: name servers by c-ares ---- */
+enum { LOOKUP_BOOT = LOOKUP_SERVER + 1 }; /* the name of a name server */
 
-struct upstream; /* a list of servers that are asked together */
-typedef void upstream_fn(void *arg, int err, const uint8_t *msg, size_t len);
-
-/* Takes the texts of a profile; unusable ones are skipped with a warning. own: networks that are ours (queries there would loop). NULL when none is usable. */
-struct upstream *upstream_new(struct loop *l, const struct cfg_strs *servers, const struct cidr *own, int n_own, struct diag *d);
-void upstream_free(struct upstream *u); /* running queries end with -ECANCELED */
-/* Sends a wire query; done is called once, from the loop (never from inside). 0 or -err. */
-int upstream_ask(struct upstream *u, const uint8_t *msg, size_t len, upstream_fn *done, void *arg);
-
-/* ---- resolver.c: cache, one flight per question, inner look-ups ---- */
+/* ---- resolver.c: real answers ---- */
 
 struct flight;
-struct waiter { /* embedded in who waits */
+struct waiter { /* embedded in who waits, zeroed but for done */
+    /* Once. err 0: msg is a stripped answer with room for DNS_OPT more bytes; it may be changed and lives during the call. */
+    void (*done)(struct waiter *w, int err, uint8_t *msg, size_t len);
+    bool client;            /* a query from outside: refused when our own forwarder seems to send it back */
+    struct dns_answered by; /* who answered; for done */
+    /* private */
     struct list_head node;
     struct flight *flight;
-    void (*done)(struct waiter *w, int err, const uint8_t *msg, size_t len);
+    struct timer patience;
+    uint8_t *old; /* owns: what is given when nothing better comes in time */
+    size_t old_len;
 };
-/* Asks the real resolver. Returns 1 and calls done at once (cache); 0: done comes later; or -err. why: enum lookup_for. */
-int resolve(struct dns *d, const char *name, uint16_t type, enum lookup_for why, struct waiter *w);
-void resolve_cancel(struct waiter *w);
-int resolver_init(struct dns *d, struct diag *diag);
+/* Asks the real resolver; name is the key's as text, "" when it has none. Returns 1 and calls done at once (cache); 0: done comes later; or
+ * -err. */
+int resolve(struct dns *d, const struct qkey *k, const char *name, unsigned why, uint8_t depth, struct waiter *w);
+void resolve_cancel(struct waiter *w); /* harmless when nothing is waited for */
+int resolver_init(struct dns *d);
+int resolver_configure(struct dns *d, const struct profile *p, struct diag *diag);
 void resolver_fini(struct dns *d);
-bool hosts_addr(struct dns *d, const char *name, int ver, struct addr *out, int max, int *n);
 
-/* ---- dns.c ---- */
+/* ---- lookup.c ---- */
+
+int lookup_init(struct dns *d);
+void lookup_fini(struct dns *d);
+
+/* ---- dns.c, server.c ---- */
 
 void pending_drop_all(struct dns *d); /* clients that wait are not answered any more */
-
-/* ---- server.c ---- */
-
 void server_init(struct dns *d);
 void server_fini(struct dns *d);
 
-struct cache_entry;
 struct dns {
     struct loop *loop;
     const struct profile *p;
+    const struct profile *reading; /* while a profile is read: that one */
     char *state_dir;
+    const char *hosts_file;
+    struct dialer *ways; /* NULL: every server is asked straight */
     struct resolver resolver;
-    struct fakeip *fake;
-    struct names *hosts, *filter;
-    struct upstream *up[3]; /* by enum lookup_for; RULES is the main one, the others may be NULL */
-    struct map cache, flights, lookups;
-    struct list_head lru;   /* cache, oldest first */
-    uint32_t n_cache, n_flights;
+    /* what we know */
+    struct hosts *hosts;
+    struct filter *filter;
+    struct fakeip *fake; /* once made, it stays */
+    struct fakelog *log; /* NULL: nothing is remembered */
+    bool faking, small_said, loop_said;
+    uint64_t full_said_ms;
+    struct job write;  /* log, at the end of the turn */
+    struct timer tend; /* log, from time to time */
+    /* what we ask */
+    struct list_head servers; /* struct ns */
+    struct cidr own[4];       /* nobody there but us */
+    struct endpoint listen;   /* port 0 = we do not listen */
+    struct routes *routes;
+    uint16_t next_route;
+    struct cache *cache;
+    struct map flights;
+    uint32_t n_flights;
+    struct list_head lookups;
+    int64_t ipv6_timeout_ms;
+    struct map firsts; /* name -> the address it keeps, for DIRECT dials */
+    struct list_head by_age;
+    /* whom we answer */
     struct list_head listeners, conns, pending;
     uint32_t n_conns, n_pending;
-    struct job flush;
-    struct timer sync;
 };
 
 #endif

@@ -1,404 +1,403 @@
 /*
- * resolver.c - real answers: cache, one flight per question, and the look-ups of our own
+ * resolver.c - real answers: the cache, one flight per question, a second opinion
  *
- *   resolve()      question -> cache, or joins the flight that asks already, or starts one
- *   resolver_*     struct resolver: both families of a name, IPv4 first; hosts and literals need no question; never a fake address
+ *   resolve() ──► cache: fresh ─────────────────────────────► done
+ *                        over, by little ───────────────────► done, and a flight behind it
+ *                        over, by much ──► flight, 300 ms ──► its answer, or the old one
+ *                 nothing ──► flight (the one that is under way, or a new one) ──► its answer
  *
- * The cache keeps whole messages by (name, type, class IN, which list of servers); serving is a copy with the TTLs counted down. 4,096 entries, oldest
- * out first. What must not be kept is not: TTL 0, truncated, _acme-challenge TXT.
+ *   flight:  main list ──► addresses that are fit ──────────► the answer
+ *            fallback  ──► (asked at the same time, or after)  the answer when main's is not
+ *
+ * A flight goes on when nobody waits any more: its answer is kept. It holds the routes it began with, so a reload disturbs nobody.
  */
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/err.h"
-#include "core/hash.h"
 #include "core/log.h"
+#include "core/pool.h"
 #include "dns/private.h"
 
-struct key {
-    uint8_t list;
-    uint16_t type;
-    const char *name;
-};
-
-struct cache_entry {
-    struct map_node node;
-    struct list_head lru;
-    char *name;
-    uint16_t type;
-    uint8_t list;
-    uint64_t born_ms, dies_ms;
-    size_t len;
-    uint8_t msg[];
-};
+#define OLD_PATIENCE_MS 300
 
 struct flight {
-    struct map_node node;
-    struct dns *d; /* NULL: the resolver is gone, only the end is awaited */
-    char *name;
-    uint16_t type;
-    uint8_t list;
-    bool told;
+    struct map_node node; /* dns.flights */
+    struct dns *d;
+    struct routes *routes; /* a reference */
+    const struct route *route;
+    struct qkey key;
+    uint8_t depth;
+    uint64_t born_ms;
     struct list_head waiters;
+    struct race main, fallback;
+    bool main_runs;
+    enum { SECOND_NOT_ASKED, SECOND_RUNS, SECOND_FAILED, SECOND_ANSWERED } second;
+    uint8_t *kept; /* an answer that may be the one in the end; NULL = none */
+    size_t kept_len;
+    struct answer kept_a;
+    struct ns *kept_from;
 };
 
-static uint64_t key_hash(uint8_t list, uint16_t type, const char *name)
+static uint64_t flight_hash(const struct qkey *k, uint16_t route, uint8_t depth)
 {
-    return hash_bytes(name, strlen(name)) ^ ((uint64_t)type << 8 | list) * 0x9e3779b97f4a7c15u;
+    return qkey_hash(k) ^ ((uint64_t)route << 8 | depth) * 0x94d049bb133111ebu;
 }
 
-/* ---- cache ---- */
+/* ---- the end of a flight ---- */
 
-static void cache_drop(struct dns *d, struct cache_entry *c)
+static bool worth_keeping(const struct flight *f, const struct answer *a, const struct ns *who)
 {
-    map_del(&d->cache, &c->node);
-    list_del(&c->lru);
-    d->n_cache--;
-    free(c->name);
-    free(c);
-}
+    static const char acme[] = "\17_acme-challenge"; /* changes while somebody waits for it */
 
-static struct cache_entry *cache_find(struct dns *d, uint8_t list, uint16_t type, const char *name)
-{
-    for (struct map_node *m = map_first(&d->cache, key_hash(list, type, name)); m; m = map_next(m)) {
-        struct cache_entry *c = container_of(m, struct cache_entry, node);
-
-        if (c->type != type || c->list != list || strcmp(c->name, name))
-            continue;
-        if (c->dies_ms > loop_now(d->loop))
-            return c;
-        cache_drop(d, c);
-        return NULL;
-    }
-    return NULL;
-}
-
-static void cache_keep(struct dns *d, const struct flight *f, const uint8_t *msg, size_t len)
-{
-    struct cache_entry *c;
-    struct answer a;
-
-    if (!msg_parse_answer(msg, len, &a) || a.truncated || !a.ttl || !strncmp(f->name, "_acme-challenge.", 16))
-        return;
-    if ((c = cache_find(d, f->list, f->type, f->name)))
-        cache_drop(d, c);
-    if (d->n_cache >= CACHE_MAX)
-        cache_drop(d, container_of(list_first(&d->lru), struct cache_entry, lru));
-    if (!(c = malloc(sizeof(*c) + len)))
-        return;
-    if (!(c->name = strdup(f->name))) {
-        free(c);
-        return;
-    }
-    c->type = f->type;
-    c->list = f->list;
-    c->born_ms = loop_now(d->loop);
-    c->dies_ms = c->born_ms + (uint64_t)a.ttl * 1000;
-    c->len = len;
-    memcpy(c->msg, msg, len);
-    map_add(&d->cache, &c->node, key_hash(f->list, f->type, f->name));
-    list_append(&d->lru, &c->lru);
-    d->n_cache++;
-}
-
-static bool from_cache(struct dns *d, uint8_t list, const char *name, uint16_t type, struct waiter *w)
-{
-    struct cache_entry *c = cache_find(d, list, type, name);
-    uint8_t *copy;
-    size_t len;
-
-    if (!c || !(copy = malloc(c->len)))
+    if (a->truncated || !a->ttl || (who && who->spec.kind == NS_RCODE))
         return false;
-    len = c->len;
-    memcpy(copy, c->msg, len);
-    msg_age(copy, len, (uint32_t)((loop_now(d->loop) - c->born_ms) / 1000));
-    w->flight = NULL;
-    w->done(w, 0, copy, len);
-    free(copy);
-    return true;
+    return f->key.type != T_TXT || f->key.len < sizeof(acme) || memcmp(f->key.name, acme, sizeof(acme) - 1) != 0;
 }
 
-/* ---- flights ---- */
-
-static void flight_free(struct flight *f)
+static void waiter_end(struct waiter *w)
 {
-    free(f->name);
+    if (w->flight)
+        list_del(&w->node);
+    w->flight = NULL;
+    timer_cancel(&w->patience);
+}
+
+static void give_old(struct waiter *w)
+{
+    uint8_t *old = w->old;
+
+    w->old = NULL;
+    w->by = (struct dns_answered){ .how = DNS_BY_OLD };
+    w->done(w, 0, old, w->old_len);
+    free(old);
+}
+
+static void tell_waiters(struct flight *f, int err, const uint8_t *msg, size_t len, const struct ns *who, bool good)
+{
+    struct dns_answered by = { .how = DNS_BY_SERVER,
+                               .server = who ? who->text : NULL,
+                               .ms = (uint32_t)(loop_now(f->d->loop) - f->born_ms) };
+    uint8_t *copy = err ? NULL : malloc(len + DNS_OPT);
+
+    for (struct list_head *n; (n = list_first(&f->waiters));) {
+        struct waiter *w = container_of(n, struct waiter, node);
+
+        waiter_end(w);
+        if (!good && w->old) {
+            give_old(w);
+            continue;
+        }
+        free(w->old);
+        w->old = NULL;
+        w->by = by;
+        if (copy)
+            memcpy(copy, msg, len);
+        w->done(w, copy ? 0 : err ? err : -ENOMEM, copy, len);
+    }
+    free(copy);
+}
+
+static void keep_in_cache(struct flight *f, const uint8_t *msg, size_t len, const struct answer *a, const struct ns *who, bool good)
+{
+    struct dns *d = f->d;
+    uint64_t now = loop_now(d->loop);
+
+    if (f->routes != d->routes)
+        return; /* a reload came in between */
+    if (!good && cache_failed(d->cache, &f->key, f->route->id, now))
+        return; /* what we have is better */
+    if (a && worth_keeping(f, a, who))
+        cache_put(d->cache, &f->key, f->route->id, now, msg, len, a->ttl, good);
+}
+
+static void flight_end(struct flight *f)
+{
+    race_stop(&f->main);
+    race_stop(&f->fallback);
+    free(f->kept);
+    routes_put(f->routes);
     free(f);
 }
 
-static void on_upstream(void *arg, int err, const uint8_t *msg, size_t len)
+static void land(struct flight *f, int err, const uint8_t *msg, size_t len, const struct answer *a, const struct ns *who)
 {
-    struct flight *f = arg;
-    struct list_head waiters;
+    bool good = !err && (a->rcode == RC_OK || a->rcode == RC_NXDOMAIN);
 
-    if (f->d) {
-        map_del(&f->d->flights, &f->node);
-        f->d->n_flights--;
-        if (!err)
-            cache_keep(f->d, f, msg, len);
-    }
-    list_init(&waiters);
-    list_splice(&waiters, &f->waiters);
-    for (struct list_head *n; (n = list_first(&waiters));) {
-        struct waiter *w = container_of(n, struct waiter, node);
-
-        list_del(n);
-        w->flight = NULL;
-        w->done(w, err, msg, len);
-    }
-    flight_free(f);
+    keep_in_cache(f, msg, len, a, who, good);
+    map_del(&f->d->flights, &f->node); /* whom we tell may ask again */
+    f->d->n_flights--;
+    tell_waiters(f, err, msg, len, who, good);
+    flight_end(f);
 }
 
-static struct flight *flight_find(struct dns *d, uint8_t list, uint16_t type, const char *name)
+/* ---- two opinions ---- */
+
+static void keep(struct flight *f, const uint8_t *msg, size_t len, const struct answer *a, struct ns *who)
 {
-    for (struct map_node *m = map_first(&d->flights, key_hash(list, type, name)); m; m = map_next(m)) {
+    if (!(f->kept = malloc(len)))
+        return;
+    memcpy(f->kept, msg, len);
+    f->kept_len = len;
+    f->kept_a = *a;
+    f->kept_from = who; /* the routes hold it */
+}
+
+static void land_kept(struct flight *f, int err)
+{
+    if (f->kept)
+        land(f, 0, f->kept, f->kept_len, &f->kept_a, f->kept_from);
+    else
+        land(f, err, NULL, 0, NULL, NULL);
+}
+
+static void start_second(struct flight *f)
+{
+    f->second = race_start(&f->fallback, f->d->loop) < 0 ? SECOND_FAILED : SECOND_RUNS;
+}
+
+/* Main's answer is not what is wanted. An empty one may do if nobody knows more; a suspicious one never. */
+static void second_opinion(struct flight *f, int err, const uint8_t *msg, size_t len, const struct answer *a, struct ns *who)
+{
+    if (f->second != SECOND_ANSWERED && !err && !a->n_addr)
+        keep(f, msg, len, a, who);
+    if (f->second == SECOND_NOT_ASKED)
+        start_second(f);
+    if (f->second != SECOND_RUNS)
+        land_kept(f, err ? err : -ERR_NAME);
+}
+
+static void on_main(struct race *r, int err, uint8_t *msg, size_t len, const struct answer *a, struct ns *who)
+{
+    struct flight *f = container_of(r, struct flight, main);
+
+    f->main_runs = false;
+    if (!f->route->fallback || (!err && a->n_addr && !routes_unfit(f->routes, a)))
+        land(f, err, msg, len, a, who);
+    else
+        second_opinion(f, err, msg, len, a, who);
+}
+
+static void on_fallback(struct race *r, int err, uint8_t *msg, size_t len, const struct answer *a, struct ns *who)
+{
+    struct flight *f = container_of(r, struct flight, fallback);
+
+    f->second = err ? SECOND_FAILED : SECOND_ANSWERED;
+    if (!f->main_runs && err)
+        land_kept(f, err);
+    else if (!f->main_runs)
+        land(f, 0, msg, len, a, who);
+    else if (!err)
+        keep(f, msg, len, a, who);
+}
+
+/* ---- the beginning of a flight ---- */
+
+static struct flight *flight_find(struct dns *d, const struct qkey *k, uint16_t route, uint8_t depth)
+{
+    for (struct map_node *m = map_first(&d->flights, flight_hash(k, route, depth)); m; m = map_next(m)) {
         struct flight *f = container_of(m, struct flight, node);
 
-        if (f->type == type && f->list == list && !strcmp(f->name, name))
+        if (f->route->id == route && f->depth == depth && qkey_eq(&f->key, k))
             return f;
     }
     return NULL;
 }
 
-static int flight_start(struct dns *d, uint8_t list, uint16_t type, const char *name, struct flight **out)
+static int flight_start(struct dns *d, const struct qkey *k, const struct route *route, uint8_t depth, struct flight **out)
 {
     struct flight *f;
-    uint8_t query[512];
-    size_t len = msg_query(name, type, 0, query);
     int r;
 
-    if (!len || !d->up[list])
-        return -ERR_NAME;
     if (d->n_flights >= IN_FLIGHT_MAX)
         return -ERR_LIMIT;
-    if (!(f = calloc(1, sizeof(*f))) || !(f->name = strdup(name))) {
-        free(f);
+    if (!(f = calloc(1, sizeof(*f))))
         return -ENOMEM;
-    }
     f->d = d;
-    f->type = type;
-    f->list = list;
+    f->route = route;
+    f->key = *k;
+    f->depth = depth;
+    f->born_ms = loop_now(d->loop);
     list_init(&f->waiters);
-    if ((r = upstream_ask(d->up[list], query, len, on_upstream, f)) < 0) {
-        flight_free(f);
+    f->main = (struct race){ .list = route->main, .key = &f->key, .depth = depth, .done = on_main };
+    f->fallback = (struct race){ .list = route->fallback, .key = &f->key, .depth = depth, .done = on_fallback };
+    if ((r = race_start(&f->main, d->loop)) < 0) {
+        free(f);
         return r;
     }
-    map_add(&d->flights, &f->node, key_hash(list, type, name));
+    f->main_runs = true;
+    f->routes = routes_get(d->routes);
+    map_add(&d->flights, &f->node, flight_hash(k, route->id, depth));
     d->n_flights++;
+    if (route->fallback && !route->lazy)
+        start_second(f);
     *out = f;
     return 0;
 }
 
-int resolve(struct dns *d, const char *name, uint16_t type, enum lookup_for why, struct waiter *w)
+/* A forwarder on this machine sends our question back to us: waiting for ourselves would take until the end. */
+static bool comes_back(struct dns *d, const struct flight *f)
 {
-    uint8_t list = d->up[why] ? (uint8_t)why : LOOKUP_RULES;
-    struct flight *f;
+    char name[DNS_NAME_TEXT];
+
+    if (!f->route->main->local && !(f->route->fallback && f->route->fallback->local))
+        return false;
+    if (!d->loop_said)
+        log_warn(LOG_DNS,
+                 "the question for %s comes back while we wait for its answer: a name server of the profile is a forwarder on this machine "
+                 "that asks us. Name its own "
+                 "servers instead",
+                 qkey_text(&f->key, name));
+    d->loop_said = true;
+    return true;
+}
+
+static int join(struct dns *d, const struct qkey *k, const struct route *route, uint8_t depth, struct waiter *w)
+{
+    struct flight *f = flight_find(d, k, route->id, depth);
     int r;
 
-    if (from_cache(d, list, name, type, w))
-        return 1;
-    if (!(f = flight_find(d, list, type, name)) && (r = flight_start(d, list, type, name, &f)) < 0)
+    if (f && w && w->client && comes_back(d, f))
+        return -ELOOP;
+    if (!f && (r = flight_start(d, k, route, depth, &f)) < 0)
         return r;
+    if (!w)
+        return 0;
     w->flight = f;
     list_append(&f->waiters, &w->node);
     return 0;
 }
 
-void resolve_cancel(struct waiter *w)
-{
-    if (w->flight)
-        list_del(&w->node);
-    w->flight = NULL;
-}
-
-/* ---- look-ups of our own ---- */
-
-struct asking {
-    struct dns *d;
-    struct lookup *l;
-    struct waiter a, aaaa;
-    bool wait_a, wait_aaaa;
-    struct addr v4[LOOKUP_MAX], v6[LOOKUP_MAX];
-    int n4, n6, err;
-    struct timer patience; /* how long IPv6 may be waited for once IPv4 came */
-    struct job job;
-};
-
-#define AAAA_PATIENCE_MS 100
-
-static void answer(struct asking *q)
-{
-    struct lookup *l = q->l;
-
-    resolve_cancel(&q->a);
-    resolve_cancel(&q->aaaa);
-    timer_cancel(&q->patience);
-    l->n = 0;
-    for (int i = 0; i < q->n4 && l->n < LOOKUP_MAX; i++)
-        l->addr[l->n++] = q->v4[i];
-    for (int i = 0; i < q->n6 && l->n < LOOKUP_MAX; i++)
-        l->addr[l->n++] = q->v6[i];
-    l->priv = NULL;
-    q->err = l->n ? 0 : q->err ? q->err : -ERR_NAME;
-    l->done(l, q->err);
-    free(q);
-}
-
-static void on_job(struct job *j)
-{
-    answer(container_of(j, struct asking, job));
-}
+/* ---- asking ---- */
 
 static void on_patience(struct timer *t)
 {
-    answer(container_of(t, struct asking, patience));
+    struct waiter *w = container_of(t, struct waiter, patience);
+
+    waiter_end(w);
+    give_old(w);
 }
 
-static void settle(struct asking *q)
+/* What is kept is long over: something better for a moment, then it. */
+static int ask_with_old(struct dns *d, const struct qkey *k, const struct route *route, uint8_t depth, struct waiter *w, const uint8_t *old,
+                        size_t len)
 {
-    if (!q->wait_a && !q->wait_aaaa)
-        loop_defer(q->d->loop, &q->job);
-    else if (!q->wait_a && q->n4)
-        timer_set(q->d->loop, &q->patience, AAAA_PATIENCE_MS);
+    int r = join(d, k, route, depth, w);
+
+    if (r == -ELOOP)
+        return r;
+    if ((w->old = malloc(len + DNS_OPT))) {
+        memcpy(w->old, old, len);
+        w->old_len = len;
+    }
+    if (r == 0 && w->old) {
+        w->patience.cb = on_patience;
+        timer_set(d->loop, &w->patience, OLD_PATIENCE_MS);
+    } else if (w->old) { /* nobody can be asked */
+        give_old(w);
+        return 1;
+    }
+    return r;
 }
 
-static int take(const uint8_t *msg, size_t len, int ver, struct addr *out)
+static int ask_cached(struct dns *d, const struct qkey *k, const struct route *route, uint8_t depth, struct waiter *w, uint8_t *buf)
 {
-    struct answer a;
-    int n = 0;
+    size_t len;
 
-    if (!msg_parse_answer(msg, len, &a))
-        return 0;
-    for (int i = 0; i < a.n_addr; i++)
-        if (a.addr[i].ver == ver)
-            out[n++] = a.addr[i];
-    return n;
+    switch (cache_get(d->cache, k, route->id, loop_now(d->loop), buf, &len)) {
+    case CACHE_NONE: return join(d, k, route, depth, w);
+    case CACHE_OLD: return ask_with_old(d, k, route, depth, w, buf, len);
+    case CACHE_PREFETCH: join(d, k, route, depth, NULL); /* fall through */
+    case CACHE_FRESH: w->by = (struct dns_answered){ .how = DNS_BY_CACHE }; break;
+    case CACHE_STALE: join(d, k, route, depth, NULL); /* fall through */
+    case CACHE_HELD: w->by = (struct dns_answered){ .how = DNS_BY_OLD }; break;
+    }
+    w->done(w, 0, buf, len);
+    return 1;
 }
 
-static void on_a(struct waiter *w, int err, const uint8_t *msg, size_t len)
+int resolve(struct dns *d, const struct qkey *k, const char *name, unsigned why, uint8_t depth, struct waiter *w)
 {
-    struct asking *q = container_of(w, struct asking, a);
+    const struct route *route = routes_choose(d->routes, k, name, why);
+    uint8_t *buf;
+    int r;
 
-    q->wait_a = false;
-    q->err = err ? err : q->err;
-    q->n4 = err ? 0 : take(msg, len, 4, q->v4);
-    settle(q);
-}
-
-static void on_aaaa(struct waiter *w, int err, const uint8_t *msg, size_t len)
-{
-    struct asking *q = container_of(w, struct asking, aaaa);
-
-    q->wait_aaaa = false;
-    q->n6 = err ? 0 : take(msg, len, 6, q->v6);
-    settle(q);
-}
-
-static bool res_known(struct resolver *r, const char *host, struct addr *out)
-{
-    struct dns *d = container_of(r, struct dns, resolver);
-    int n = 0;
-
-    if (addr_parse(host, out) == 0)
-        return true;
-    return hosts_addr(d, host, 4, out, 1, &n) && (n || (d->p->dns.ipv6 && hosts_addr(d, host, 6, out, 1, &n) && n));
-}
-
-/* Is the name in hosts? Then its addresses are known without a question. */
-static bool from_hosts(struct asking *q, const char *host)
-{
-    if (!hosts_addr(q->d, host, 4, q->v4, LOOKUP_MAX, &q->n4))
-        return false;
-    hosts_addr(q->d, host, 6, q->v6, LOOKUP_MAX, &q->n6);
-    return true;
-}
-
-static int res_lookup(struct resolver *r, struct lookup *l)
-{
-    struct dns *d = container_of(r, struct dns, resolver);
-    char host[HOST_MAX + 1];
-    struct asking *q = calloc(1, sizeof(*q));
-    struct addr literal;
-    int ra = 0, raaaa = 0;
-
-    if (!q)
+    if (depth > DEPTH_MAX)
+        return -ELOOP;
+    if (!(buf = buf_get()))
         return -ENOMEM;
-    q->d = d;
-    q->l = l;
-    q->a.done = on_a;
-    q->aaaa.done = on_aaaa;
-    q->patience.cb = on_patience;
-    q->job.cb = on_job;
-    l->priv = q;
-    if (addr_parse(l->host, &literal) == 0) {
-        *(literal.ver == 4 ? &q->v4[q->n4++] : &q->v6[q->n6++]) = literal;
-        loop_defer(d->loop, &q->job);
-        return 0;
-    }
-    if (host_normalise(l->host, strlen(l->host), host) < 0 || from_hosts(q, host)) {
-        loop_defer(d->loop, &q->job);
-        return 0;
-    }
-    q->wait_a = true;
-    q->wait_aaaa = d->p->ipv6 && (d->p->dns.ipv6 || l->why == LOOKUP_SERVER);
-    if ((ra = resolve(d, host, T_A, (enum lookup_for)l->why, &q->a)) < 0)
-        q->wait_a = false, q->err = ra;
-    if (q->wait_aaaa && (raaaa = resolve(d, host, T_AAAA, (enum lookup_for)l->why, &q->aaaa)) < 0)
-        q->wait_aaaa = false;
-    settle(q);
-    return 0;
+    r = ask_cached(d, k, route, depth, w, buf);
+    buf_put(buf);
+    return r;
 }
 
-static void res_cancel(struct resolver *r, struct lookup *l)
+void resolve_cancel(struct waiter *w)
 {
-    struct asking *q = l->priv;
-
-    if (!q)
-        return;
-    l->priv = NULL;
-    resolve_cancel(&q->a);
-    resolve_cancel(&q->aaaa);
-    timer_cancel(&q->patience);
-    job_cancel(&q->job);
-    free(q);
+    waiter_end(w);
+    free(w->old);
+    w->old = NULL;
 }
 
 /* ---- life ---- */
 
-int resolver_init(struct dns *d, struct diag *diag)
+int resolver_init(struct dns *d)
 {
-    static const char *const last_resort[] = { "1.1.1.1", "8.8.8.8" };
-    const struct cfg_dns *c = &d->p->dns;
-    const struct cidr own[] = { d->p->tun.inet4, d->p->tun.inet6, c->fake4, c->fake6 };
-    struct cfg_strs fixed = { .n = 2, .v = (const char **)last_resort };
+    int r = lookup_init(d);
 
-    d->up[LOOKUP_RULES] = upstream_new(d->loop, &c->nameserver, own, 4, diag);
-    if (!d->up[LOOKUP_RULES] && (d->up[LOOKUP_RULES] = upstream_new(d->loop, c->default_nameserver.n ? &c->default_nameserver : &fixed, own, 4, diag)))
-        diag_warn(diag, 0, 0, "dns.nameserver", "unsupported-key",
-                  "no server of dns.nameserver can be used by this build: look-ups for DIRECT flows and nodes go in clear to %s",
-                  c->default_nameserver.n ? "dns.default-nameserver" : "1.1.1.1 and 8.8.8.8");
-    d->up[LOOKUP_DIRECT] = upstream_new(d->loop, &c->direct_nameserver, own, 4, diag);
-    d->up[LOOKUP_SERVER] = upstream_new(d->loop, &c->proxy_server_nameserver, own, 4, diag);
-    d->resolver = (struct resolver){ res_lookup, res_cancel, res_known };
-    list_init(&d->lru);
-    if (map_init(&d->cache, 64) < 0 || map_init(&d->flights, 16) < 0)
+    list_init(&d->servers);
+    return r < 0 ? r : map_init(&d->flights, 16);
+}
+
+static struct endpoint listen_of(const char *text)
+{
+    char host[HOST_MAX + 1];
+    struct endpoint at = { .port = 0 };
+
+    if (text && *text == ':')
+        at.port = (uint16_t)strtoul(text + 1, NULL, 10);
+    else if (!text || hostport_split(text, host, &at.port) < 0)
+        at.port = 0;
+    return at;
+}
+
+int resolver_configure(struct dns *d, const struct profile *p, struct diag *diag)
+{
+    struct cache *cache = cache_new(4096);
+    struct routes *routes;
+
+    d->own[0] = p->tun.inet4;
+    d->own[1] = p->tun.inet6;
+    d->own[2] = p->dns.fake4;
+    d->own[3] = p->dns.fake6;
+    d->listen = listen_of(p->dns.listen);
+    d->ipv6_timeout_ms = 100;
+    d->reading = p;
+    routes = cache ? routes_new(d, p, diag) : NULL;
+    d->reading = NULL;
+    if (!routes) {
+        cache_free(cache);
         return -ENOMEM;
-    return d->up[LOOKUP_RULES] ? 0 : -ENOMEM;
+    }
+    routes_put(d->routes);
+    cache_free(d->cache);
+    d->routes = routes;
+    d->cache = cache;
+    return 0;
 }
 
 void resolver_fini(struct dns *d)
 {
     for (uint32_t i = 0; d->flights.slot && i <= d->flights.mask; i++)
-        for (struct map_node *m = d->flights.slot[i]; m; m = m->next)
-            container_of(m, struct flight, node)->d = NULL;
-    for (int i = 0; i < 3; i++) {
-        upstream_free(d->up[i]);
-        d->up[i] = NULL;
-    }
-    while (d->lru.next && !list_empty(&d->lru))
-        cache_drop(d, container_of(list_first(&d->lru), struct cache_entry, lru));
-    map_fini(&d->cache);
+        while (d->flights.slot[i]) {
+            struct flight *f = container_of(d->flights.slot[i], struct flight, node);
+
+            race_stop(&f->main);
+            race_stop(&f->fallback);
+            land(f, -ECANCELED, NULL, 0, NULL, NULL);
+        }
+    lookup_fini(d);
+    routes_put(d->routes);
+    cache_free(d->cache);
     map_fini(&d->flights);
-    d->n_flights = 0;
 }

@@ -1,8 +1,8 @@
 /*
  * server.c - where queries come from: the redirect's sockets on loopback, dns.listen, DNS over TCP from the TUN
  *
- * UDP in batches (recvmmsg). TCP and streams: two bytes of length before each message, several queries at once, answers in any order, 10 s of patience;
- * a connection's answers wait in its own small buffer, and one that does not read its answers is closed.
+ * UDP in batches (recvmmsg). TCP and streams: two bytes of length before each message, several queries at once, answers in any order, 10 s
+ * of patience; a connection's answers wait in its own small buffer, and one that does not read its answers is closed.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,11 +14,11 @@
 #include "core/sock.h"
 #include "dns/private.h"
 
-#define BATCH 32
+#define BATCH     32
 #define QUERY_MAX 4096
 #define CONNS_MAX 128
-#define IDLE_MS 10000
-#define OUT_MAX (128u << 10)
+#define IDLE_MS   10000
+#define OUT_MAX   (128u << 10)
 
 struct listener {
     struct list_head node;
@@ -35,7 +35,7 @@ struct conn {
     size_t in_len;
     uint8_t *out;
     size_t out_len, out_cap;
-    unsigned asked;      /* queries whose answers are still to come */
+    unsigned asked; /* queries whose answers are still to come */
     bool closing;
     struct timer idle;
     struct job reap;

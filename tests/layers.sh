@@ -9,7 +9,8 @@ uses() {
     core) echo ;;
     configs | platform | transport) echo core ;;
     rules) echo core configs ;;
-    dns | outbound) echo core configs transport ;;
+    dns) echo core configs transport rules ;;
+    outbound) echo core configs transport ;;
     tun2socks) echo core ;;
     engine) echo core configs platform transport rules dns outbound tun2socks ;;
     controller) echo core configs platform transport rules dns outbound tun2socks engine ;;

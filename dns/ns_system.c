@@ -1,0 +1,199 @@
+/*
+ * ns_system.c - the name servers that the system uses, or that DHCP brought on an interface
+ *
+ *   system          /run/systemd/resolve/resolv.conf (what resolved forwards to), else /etc/resolv.conf
+ *   dhcp://IFACE    what the program that holds the lease wrote down about it; nothing there: as system
+ *
+ * Read again when they are older than five minutes. Our own addresses and loopback are left out: a stub there would ask us.
+ *
+ * A server of this kind is a list of plain ones, asked as any list.
+ */
+#include <errno.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "core/err.h"
+#include "core/log.h"
+#include "dns/private.h"
+
+#define KEEP_MS     300000
+#define SERVERS_MAX 8
+
+struct system_ns {
+    struct ns s;
+    struct ns_list *list;
+    uint64_t until_ms;
+};
+
+struct inner {
+    struct ns_ask *q;
+    struct ns_list *list; /* a reference */
+    struct race race;
+};
+
+/* ---- files ---- */
+
+/* Where servers are written down: lines that begin with a word, then addresses. %s is the interface, %u its number. */
+struct source {
+    const char *path, *word;
+};
+static const struct source of_system[] = {
+    { "/run/systemd/resolve/resolv.conf", "nameserver" },
+    { "/etc/resolv.conf", "nameserver" },
+};
+static const struct source of_link[] = {
+    { "/run/systemd/netif/leases/%2$u", "DNS=" },
+    { "/run/systemd/resolve/netif/%2$u", "SERVERS=" },
+    { "/run/resolvconf/interface/%1$s.dhclient", "nameserver" },
+    { "/run/dhcpcd/resolv.conf/%1$s.dhcp", "nameserver" },
+    { "/var/lib/dhcp/dhclient.%1$s.leases", "option domain-name-servers" },
+};
+
+struct found {
+    char text[SERVERS_MAX][ENDPOINT_STRLEN];
+    const char *v[SERVERS_MAX];
+    uint32_t n;
+};
+
+static bool is_usable(const struct dns *d, const struct addr *a)
+{
+    if (addr_is_loopback(a) || addr_is_unspecified(a))
+        return false;
+    for (size_t i = 0; i < sizeof(d->own) / sizeof(d->own[0]); i++)
+        if (d->own[i].ip.ver && cidr_contains(&d->own[i], a))
+            return false;
+    return true;
+}
+
+static void take_line(const struct dns *d, char *line, const char *word, struct found *f)
+{
+    char *save, *at = line + strspn(line, " \t");
+    struct addr a;
+
+    if (strncmp(at, word, strlen(word)) != 0)
+        return;
+    for (char *t = strtok_r(at + strlen(word), " \t,;\r\n", &save); t && f->n < SERVERS_MAX; t = strtok_r(NULL, " \t,;\r\n", &save)) {
+        if (addr_parse(t, &a) < 0 || !is_usable(d, &a))
+            continue;
+        endpoint_str(&(struct endpoint){ a, 53 }, f->text[f->n]);
+        f->v[f->n] = f->text[f->n];
+        f->n++;
+    }
+}
+
+static void read_file(const struct dns *d, const char *path, const char *word, struct found *f)
+{
+    FILE *file = fopen(path, "re");
+    char line[1024];
+
+    if (!file)
+        return;
+    while (fgets(line, sizeof(line), file))
+        take_line(d, line, word, f);
+    fclose(file);
+}
+
+static void find_servers(const struct system_ns *y, struct found *f)
+{
+    const struct ns_spec *n = &y->s.spec;
+    char path[128];
+
+    f->n = 0;
+    for (size_t i = 0; n->kind == NS_DHCP && !f->n && i < sizeof(of_link) / sizeof(of_link[0]); i++) {
+        snprintf(path, sizeof(path), of_link[i].path, n->host, if_nametoindex(n->host));
+        read_file(y->s.d, path, of_link[i].word, f);
+    }
+    for (size_t i = 0; !f->n && i < sizeof(of_system) / sizeof(of_system[0]); i++)
+        read_file(y->s.d, of_system[i].path, of_system[i].word, f);
+}
+
+static int refresh(struct system_ns *y)
+{
+    uint64_t now = loop_now(y->s.d->loop);
+    struct ns_list *fresh;
+    struct found f;
+    struct diag ignored;
+
+    if (y->list && now < y->until_ms)
+        return 0;
+    find_servers(y, &f);
+    if (!f.n && y->list) /* the old ones are better than none */
+        return 0;
+    diag_init(&ignored, "", NULL, 0, false);
+    fresh = ns_list_new(y->s.d, &(struct cfg_strs){ .n = f.n, .v = f.v }, false, "", &ignored);
+    diag_fini(&ignored);
+    if (!fresh)
+        return y->list ? 0 : -ENOMEM;
+    ns_list_put(y->list);
+    y->list = fresh;
+    y->until_ms = now + KEEP_MS;
+    return 0;
+}
+
+/* ---- asking ---- */
+
+static void inner_free(struct inner *in)
+{
+    race_stop(&in->race);
+    ns_list_put(in->list);
+    free(in);
+}
+
+static void on_done(struct race *r, int err, uint8_t *msg, size_t len, const struct answer *a, struct ns *who)
+{
+    struct inner *in = container_of(r, struct inner, race);
+    struct ns_ask *q = in->q;
+
+    q->priv = NULL;
+    ns_answer(q, err, msg, len);
+    inner_free(in);
+}
+
+static int system_ask(struct ns *s, struct ns_ask *q)
+{
+    struct system_ns *y = container_of(s, struct system_ns, s);
+    struct inner *in;
+    int r;
+
+    if ((r = refresh(y)) < 0)
+        return r;
+    if (!(in = calloc(1, sizeof(*in))))
+        return -ENOMEM;
+    in->q = q;
+    in->list = ns_list_get(y->list);
+    in->race = (struct race){ .list = in->list, .key = q->key, .depth = q->depth, .done = on_done };
+    if ((r = race_start(&in->race, s->d->loop)) < 0) {
+        inner_free(in);
+        return r;
+    }
+    q->priv = in;
+    return 0;
+}
+
+static void system_cancel(struct ns *s, struct ns_ask *q)
+{
+    inner_free(q->priv);
+    q->priv = NULL;
+}
+
+static void system_close(struct ns *s)
+{
+    struct system_ns *y = container_of(s, struct system_ns, s);
+
+    ns_list_put(y->list);
+    free(y);
+}
+
+static const struct ns_ops system_ops = { system_ask, system_cancel, system_close };
+
+struct ns *ns_system_new(void)
+{
+    struct system_ns *y = calloc(1, sizeof(*y));
+
+    if (!y)
+        return NULL;
+    y->s.ops = &system_ops;
+    return &y->s;
+}

@@ -1,0 +1,198 @@
+/*
+ * ns_text.c - the text of a name server
+ *
+ *   [scheme://][user:password@]host[:port][/path][#word&key=value&...]
+ *
+ * Pure. A word without `=` says by which way the server is reached; keys that are unknown are ignored, as everywhere in a profile.
+ */
+#include "dns/ns_text.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "dns/msg.h"
+
+static const struct scheme {
+    const char *word;
+    enum ns_kind kind;
+    uint16_t port;
+} schemes[] = {
+    { "udp", NS_UDP, 53 },   { "tcp", NS_TCP, 53 },      { "tls", NS_TLS, 853 }, { "https", NS_HTTPS, 443 }, { "http", NS_HTTP, 80 },
+    { "quic", NS_TLS, 853 }, { "system", NS_SYSTEM, 0 }, { "dhcp", NS_DHCP, 0 }, { "rcode", NS_RCODE, 0 },
+};
+
+static const struct {
+    const char *word;
+    int rcode;
+} rcodes[] = {
+    { "success", RC_OK },          { "format_error", RC_FORMERR },   { "server_failure", RC_SERVFAIL },
+    { "name_error", RC_NXDOMAIN }, { "not_implemented", RC_NOTIMP }, { "refused", RC_REFUSED },
+};
+
+static int hex(char c)
+{
+    return c >= '0' && c <= '9' ? c - '0' : c >= 'a' && c <= 'f' ? c - 'a' + 10 : c >= 'A' && c <= 'F' ? c - 'A' + 10 : -1;
+}
+
+/* %41 is A; anything else stays. */
+static void percent_decode(char *s)
+{
+    char *to = s;
+
+    for (; *s; s++) {
+        if (*s == '%' && hex(s[1]) >= 0 && hex(s[2]) >= 0 && (hex(s[1]) || hex(s[2]))) {
+            *to++ = (char)(hex(s[1]) << 4 | hex(s[2]));
+            s += 2;
+        } else {
+            *to++ = *s;
+        }
+    }
+    *to = 0;
+}
+
+static bool is_true(const char *s)
+{
+    return !strcasecmp(s, "true") || !strcmp(s, "1");
+}
+
+static void disable(struct ns_spec *n, unsigned type)
+{
+    if (type && type < 65536 && n->n_disabled < NS_TYPES_MAX)
+        n->disabled[n->n_disabled++] = (uint16_t)type;
+}
+
+static const char *option(struct ns_spec *n, const char *key, const char *value)
+{
+    if (!strcmp(key, "h3"))
+        n->h3 = is_true(value);
+    else if (!strcmp(key, "skip-cert-verify"))
+        n->skip_cert_verify = is_true(value);
+    else if (!strcmp(key, "disable-reuse"))
+        n->disable_reuse = is_true(value);
+    else if (!strcmp(key, "disable-ipv4") && is_true(value))
+        disable(n, T_A);
+    else if (!strcmp(key, "disable-ipv6") && is_true(value))
+        disable(n, T_AAAA);
+    else if (!strncmp(key, "disable-qtype-", 14) && is_true(value))
+        disable(n, (unsigned)strtoul(key + 14, NULL, 10));
+    else if (!strcmp(key, "ecs") && cidr_parse(value, &n->ecs) < 0)
+        return "has an ecs that is no address or prefix";
+    return NULL;
+}
+
+static const char *fragment(struct ns_spec *n, char *s)
+{
+    char *save, *value;
+    const char *wrong;
+
+    for (char *item = strtok_r(s, "&", &save); item; item = strtok_r(NULL, "&", &save)) {
+        if ((value = strchr(item, '='))) {
+            *value++ = 0;
+            if ((wrong = option(n, item, value)))
+                return wrong;
+            continue;
+        }
+        percent_decode(item);
+        if (strlen(item) >= sizeof(n->via))
+            return "names a way that is too long";
+        strcpy(n->via, item);
+    }
+    return NULL;
+}
+
+/* host, host:port, [v6]:port, or a bare IPv6 address. */
+static const char *authority(struct ns_spec *n, const char *s, uint16_t port)
+{
+    uint16_t given = 0;
+
+    if (addr_parse(s, &n->ip) == 0) {
+        strcpy(n->host, s); /* shorter than any name */
+    } else {
+        char host[HOST_MAX + 1];
+
+        if (hostport_split(s, host, &given) < 0)
+            return "has no host[:port]";
+        if (addr_parse(host, &n->ip) == 0)
+            memcpy(n->host, host, sizeof(host));
+        else if (host_normalise(host, strlen(host), n->host) < 0)
+            return "has no host[:port]";
+    }
+    n->port = given ? given : port;
+    if (n->quic)
+        n->port = port; /* theirs is one of UDP */
+    return NULL;
+}
+
+static const struct scheme *find_scheme(const char *word, size_t len)
+{
+    for (size_t i = 0; i < sizeof(schemes) / sizeof(schemes[0]); i++)
+        if (strlen(schemes[i].word) == len && !strncasecmp(word, schemes[i].word, len))
+            return &schemes[i];
+    return NULL;
+}
+
+static const char *rest_of(struct ns_spec *n, const struct scheme *s, char *rest)
+{
+    char *at, *path;
+
+    switch (n->kind) {
+    case NS_SYSTEM: return NULL;
+    case NS_RCODE:
+        for (size_t i = 0; i < sizeof(rcodes) / sizeof(rcodes[0]); i++)
+            if (!strcasecmp(rest, rcodes[i].word)) {
+                n->rcode = rcodes[i].rcode;
+                return NULL;
+            }
+        return "is none of rcode://success, name_error, refused, server_failure, format_error, not_implemented";
+    case NS_DHCP:
+        if (!strcasecmp(rest, "system"))
+            n->kind = NS_SYSTEM;
+        if (!*rest || strlen(rest) > 15 || strchr(rest, '/'))
+            return "names no interface";
+        strcpy(n->host, rest);
+        return NULL;
+    default: break;
+    }
+    path = strchr(rest, '/');
+    if ((n->kind == NS_HTTPS || n->kind == NS_HTTP) &&
+        snprintf(n->path, sizeof(n->path), "%s", path ? path : "/dns-query") >= (int)sizeof(n->path))
+        return "has a path that is too long";
+    if (path)
+        *path = 0;
+    if ((at = strrchr(rest, '@'))) {
+        *at = 0;
+        percent_decode(rest);
+        if (snprintf(n->user, sizeof(n->user), "%s", rest) >= (int)sizeof(n->user))
+            return "has a user that is too long";
+        rest = at + 1;
+    }
+    return authority(n, rest, s->port);
+}
+
+const char *ns_parse(const char *text, struct ns_spec *n)
+{
+    char copy[NS_TEXT_MAX], *hash, *rest = copy, *colon;
+    const struct scheme *s = &schemes[0];
+    const char *wrong;
+
+    memset(n, 0, sizeof(*n));
+    if (strlen(text) >= sizeof(copy))
+        return "is longer than a server can be";
+    strcpy(copy, text);
+    if ((hash = strchr(copy, '#')))
+        *hash++ = 0;
+    if (!strcasecmp(copy, "system")) {
+        s = find_scheme("system", 6);
+    } else if ((colon = strstr(copy, "://"))) {
+        if (!(s = find_scheme(copy, (size_t)(colon - copy))))
+            return "has a scheme that is none of udp, tcp, tls, https, http, quic, system, dhcp, rcode";
+        rest = colon + 3;
+    }
+    n->kind = s->kind;
+    n->quic = !strcmp(s->word, "quic");
+    if ((wrong = rest_of(n, s, rest)))
+        return wrong;
+    return hash ? fragment(n, hash) : NULL;
+}

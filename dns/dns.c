@@ -336,12 +336,13 @@ static void ask_real(struct dns *d, const uint8_t *m, const struct question *q, 
 
     if (!p)
         return;
-    *p = (struct pending){ .d = d, .w = { .done = on_real, .client = true }, .client = *c, .q = *q, .max = max };
+    *p = (struct pending){ .d = d, .w.done = on_real, .client = *c, .q = *q, .max = max };
     if (client)
         p->from = *client;
     if (server)
         p->to = *server;
     memcpy(p->query, m, q->end);
+    p->w.asked = p->query + DNS_HEADER;
     list_append(&d->pending, &p->node);
     d->n_pending++;
     qkey_of(m, q, &p->key);

@@ -256,6 +256,26 @@ uint64_t qkey_hash(const struct qkey *k)
     return hash_bytes(k->name, k->len) ^ ((uint64_t)k->type << 24 | (uint64_t)k->class_ << 8 | k->flags) * 0x9e3779b97f4a7c15u;
 }
 
+bool qkey_respell(const struct qkey *k, uint8_t out[DNS_NAME])
+{
+    unsigned letters = 0, upper = 0;
+    uint8_t dice[DNS_NAME];
+
+    for (size_t i = 0; i < k->len; i++)
+        letters += k->name[i] >= 'a' && k->name[i] <= 'z';
+    while (letters >= 4 && (!upper || upper == letters)) { /* not as people write it */
+        random_bytes(dice, k->len);
+        upper = 0;
+        for (size_t i = 0; i < k->len; i++) {
+            bool up = k->name[i] >= 'a' && k->name[i] <= 'z' && dice[i] & 1;
+
+            out[i] = up ? (uint8_t)(k->name[i] - 32) : k->name[i];
+            upper += up;
+        }
+    }
+    return letters >= 4;
+}
+
 const char *qkey_text(const struct qkey *k, char *buf)
 {
     char *to = buf;

@@ -78,6 +78,8 @@ const char *qkey_text(const struct qkey *k, char *buf);
 /* Builds a query with OPT. ecs: a client subnet (RFC 7871) or NULL; pad: the length is brought to a multiple of this (RFC 7830; 0 = no
  * padding), at most 128. out has DNS_QUERY_MAX bytes. */
 size_t msg_query(const struct qkey *k, uint16_t id, const struct cidr *ecs, unsigned pad, uint8_t *out);
+/* A way of writing the key's name with letters in upper and lower case that nobody else would use: false when it has too few letters. */
+bool qkey_respell(const struct qkey *k, uint8_t out[DNS_NAME]);
 
 /* ---- answers of name servers ---- */
 

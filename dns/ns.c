@@ -26,19 +26,17 @@ enum ask_state { ASK_IDLE, ASK_READY, ASK_WAIT, ASK_RUN };
 
 /* ---- answers ---- */
 
+static void set_time(struct ns *s, uint64_t ms)
+{
+    s->srtt_ms = ms < 1 ? 1 : ms < SRTT_MAX_MS ? (uint32_t)ms : SRTT_MAX_MS; /* 0 = never asked */
+}
+
 static void note_time(struct ns *s, uint64_t took_ms, int err)
 {
-    uint32_t ms = took_ms < SRTT_MAX_MS ? (uint32_t)took_ms : SRTT_MAX_MS;
-
-    if (err) {
-        uint32_t twice = s->srtt_ms * 2 > ms ? s->srtt_ms * 2 : ms;
-
-        s->srtt_ms = twice < SRTT_MAX_MS ? twice : SRTT_MAX_MS;
-    } else {
-        s->srtt_ms = s->srtt_ms ? (s->srtt_ms * 7 + ms) / 8 : ms;
-    }
-    if (!s->srtt_ms)
-        s->srtt_ms = 1; /* 0 = never asked */
+    if (err)
+        set_time(s, 2ull * s->srtt_ms > took_ms ? 2ull * s->srtt_ms : took_ms);
+    else
+        set_time(s, s->srtt_ms ? (s->srtt_ms * 7 + took_ms) / 8 : took_ms);
 }
 
 static void note_health(struct ns *s, int err)
@@ -107,11 +105,14 @@ static bool is_disabled(const struct ns *s, uint16_t type)
     return false;
 }
 
-size_t ns_query(const struct ns *s, const struct qkey *k, uint16_t id, unsigned pad, uint8_t *out)
+size_t ns_query(const struct ns_ask *q, uint16_t id, unsigned pad, uint8_t *out)
 {
-    bool addr = k->type == T_A || k->type == T_AAAA;
+    const struct cidr *ecs = q->key->type == T_A || q->key->type == T_AAAA ? &q->ns->spec.ecs : NULL;
+    size_t len = msg_query(q->key, id, ecs, pad, out);
 
-    return msg_query(k, id, addr && s->spec.ecs.ip.ver ? &s->spec.ecs : NULL, pad, out);
+    if (q->spelling)
+        memcpy(out + DNS_HEADER, q->spelling, q->key->len);
+    return len;
 }
 
 /* ---- asking ---- */
@@ -193,6 +194,20 @@ int ns_ask(struct ns *s, struct ns_ask *q)
     if ((r = s->ops->ask(s, q)) == 0)
         q->state = ASK_RUN;
     return r;
+}
+
+void ns_give_up(struct ns_ask *q, bool late)
+{
+    struct ns *s = q->ns;
+    uint64_t so_far = loop_now(s->d->loop) - q->asked_ms;
+
+    if (q->state == ASK_IDLE)
+        return;
+    ns_cancel(q);
+    if (so_far > s->srtt_ms)
+        note_time(s, so_far, late);
+    if (late)
+        note_health(s, -ETIMEDOUT);
 }
 
 void ns_cancel(struct ns_ask *q)
@@ -280,7 +295,7 @@ static struct ns *make(struct dns *d, const char *text, const struct ns_spec *n)
 
 static struct ns *find(struct dns *d, const struct ns_spec *n)
 {
-    list_each_safe (at, tmp, &d->servers) {
+    list_each_safe(at, tmp, &d->servers) {
         struct ns *s = container_of(at, struct ns, node);
 
         if (!memcmp(&s->spec, n, sizeof(*n)))

@@ -22,8 +22,9 @@ struct ns;
 
 /* A question to a server. Embedded in who asks, zeroed but for key and done. */
 struct ns_ask {
-    const struct qkey *key; /* the caller's, until done or cancel */
-    uint8_t depth;          /* how many look-ups wait for this one */
+    const struct qkey *key;  /* the caller's, until done or cancel */
+    const uint8_t *spelling; /* of its name; NULL = as in key */
+    uint8_t depth;           /* how many look-ups wait for this one */
     /* Once, from the loop; never from inside ns_ask(), never after ns_cancel(). err 0: msg is an answer to the question, parsed into a; it
      * may be changed and lives during the call. */
     void (*done)(struct ns_ask *q, int err, uint8_t *msg, size_t len, const struct answer *a);
@@ -38,6 +39,9 @@ struct ns_ask {
 /* 0: done comes; or -err at once. */
 int ns_ask(struct ns *s, struct ns_ask *q);
 void ns_cancel(struct ns_ask *q); /* harmless when it does not run */
+/* Cancels a question that was overtaken by another server's answer, or (late) that nobody waits for any longer: noted against the server.
+ */
+void ns_give_up(struct ns_ask *q, bool late);
 
 /* ---- a server ---- */
 
@@ -72,8 +76,8 @@ void ns_put(struct ns *s);
 
 /* For the kinds: ends a question. err 0: msg is what came, checked here. Only from the loop. */
 void ns_answer(struct ns_ask *q, int err, uint8_t *msg, size_t len);
-/* Room in a query's OPT for what the server wants there. */
-size_t ns_query(const struct ns *s, const struct qkey *k, uint16_t id, unsigned pad, uint8_t *out);
+/* The query on the wire, with what the server wants in its OPT. As msg_query(). */
+size_t ns_query(const struct ns_ask *q, uint16_t id, unsigned pad, uint8_t *out);
 
 /* The kinds. NULL without memory. */
 struct ns *ns_plain_new(void);
@@ -101,6 +105,7 @@ void ns_list_put(struct ns_list *l);
 struct race {
     const struct ns_list *list; /* the caller's */
     const struct qkey *key;
+    const uint8_t *spelling;
     uint8_t depth;
     /* Once, from the loop. err 0: the first good answer, or, when there was none, the first bad one (SERVFAIL, REFUSED ...). */
     void (*done)(struct race *r, int err, uint8_t *msg, size_t len, const struct answer *a, struct ns *who);

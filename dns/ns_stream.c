@@ -49,9 +49,9 @@ struct conn {
     struct list_head node; /* stream_ns.conns */
     struct stream_ns *ss;
     struct ns_connect connect;
-    struct stream *s; /* NULL: under construction */
-    int err;          /* why it is to end */
-    bool ending;
+    struct stream *s;  /* NULL: under construction */
+    int err;           /* why it is to end */
+    bool ending, used; /* used: it has carried a question */
     struct list_head turns;
     unsigned n_turns;
     uint64_t since_ms; /* since when it is silent */
@@ -132,18 +132,53 @@ static void conn_close(struct conn *c)
     loop_defer(c->ss->s.d->loop, &c->reap);
 }
 
-/* Its questions, and those that waited for one that never came to be, are asked again, once. */
+/* Does the nth question of the queue get its turn by what is there? */
+static bool may_wait(const struct stream_ns *ss, const struct turn *t, unsigned nth)
+{
+    bool alone = ss->s.spec.disable_reuse;
+    unsigned coming = 0;
+
+    list_each_safe(n, tmp, &ss->conns) {
+        const struct conn *c = container_of(n, struct conn, node);
+
+        if (c->ending)
+            continue;
+        if (!alone && (c->s || t->q->depth <= c->connect.depth))
+            return true;
+        coming += !c->s && t->q->depth <= c->connect.depth;
+    }
+    return alone && (nth < coming || ss->n_conns >= CONNS_MAX_ALONE);
+}
+
+/* Those that waited for a connection that did not come to be, and for no other. */
+static void take_disappointed(const struct conn *c, struct list_head *mine)
+{
+    unsigned nth = 0;
+
+    list_each_safe(n, tmp, &c->ss->queue) {
+        struct turn *t = container_of(n, struct turn, node);
+
+        if (t->q->depth > c->connect.depth || may_wait(c->ss, t, nth++))
+            continue;
+        list_del(n);
+        list_append(mine, n);
+        if (c->ss->s.spec.disable_reuse)
+            return;
+    }
+}
+
+/* Its questions are asked again, once; those that it never got only if the server has another address. */
 static void conn_end(struct conn *c, struct list_head *failed)
 {
     struct stream_ns *ss = c->ss;
-    bool never_up = !c->s, hopeless = never_up && ss->s.n_addr < 2;
+    bool hopeless = !c->s && ss->s.n_addr < 2;
     struct list_head mine;
 
     list_init(&mine);
-    if (!never_up)
-        list_splice(&mine, &c->turns);
-    else if (ss->n_conns == 1) /* else another one may serve them */
-        list_splice(&mine, &ss->queue);
+    list_splice(&mine, &c->turns);
+    c->n_turns = 0;
+    if (!c->s)
+        take_disappointed(c, &mine);
     for (struct list_head *n; (n = list_first(&mine));) {
         struct turn *t = container_of(n, struct turn, node);
 
@@ -153,7 +188,6 @@ static void conn_end(struct conn *c, struct list_head *failed)
         t->c = NULL;
         t->again = true;
     }
-    c->n_turns = 0;
     conn_close(c);
 }
 
@@ -191,7 +225,7 @@ static void conn_write(struct conn *c)
 
 static struct turn *turn_of(struct conn *c, uint16_t id)
 {
-    list_each_safe (n, tmp, &c->turns) {
+    list_each_safe(n, tmp, &c->turns) {
         struct turn *t = container_of(n, struct turn, node);
 
         if (t->id == id)
@@ -360,12 +394,13 @@ static bool put_on(struct conn *c, struct turn *t)
         return false;
     if (!c->n_turns)
         c->since_ms = loop_now(c->ss->s.d->loop);
+    c->used = true;
     t->id = fresh_id(c);
     t->c = c;
     list_del(&t->node);
     list_append(&c->turns, &t->node);
     c->n_turns++;
-    len = ns_query(&c->ss->s, t->q->key, t->id, c->ss->s.spec.kind == NS_TLS ? 128 : 0, at + 2);
+    len = ns_query(t->q, t->id, c->ss->s.spec.kind == NS_TLS ? 128 : 0, at + 2);
     put16(at, (unsigned)len);
     c->out_len += 2 + len;
     return true;
@@ -375,37 +410,21 @@ static void fill(struct conn *c)
 {
     struct stream_ns *ss = c->ss;
 
-    while (!list_empty(&ss->queue) && c->n_turns < per_conn(ss))
+    while (!list_empty(&ss->queue) && c->n_turns < per_conn(ss) && !(c->used && ss->s.spec.disable_reuse))
         if (!put_on(c, container_of(list_first(&ss->queue), struct turn, node)))
             break;
     conn_write(c);
     arm(c);
 }
 
-/* Does the nth question of the queue get its turn by what is there? */
-static bool may_wait(const struct stream_ns *ss, const struct turn *t, unsigned nth)
-{
-    unsigned coming = 0;
-
-    list_each_safe (n, tmp, &ss->conns) {
-        const struct conn *c = container_of(n, struct conn, node);
-
-        if (c->s && !ss->s.spec.disable_reuse)
-            return true;
-        if (!c->s && t->q->depth <= c->connect.depth)
-            coming += per_conn(ss);
-    }
-    return nth < coming || (ss->s.spec.disable_reuse && ss->n_conns >= CONNS_MAX_ALONE);
-}
-
 static void serve(struct stream_ns *ss, struct list_head *failed)
 {
     unsigned nth = 0;
 
-    list_each_safe (n, tmp, &ss->conns)
+    list_each_safe(n, tmp, &ss->conns)
         if (container_of(n, struct conn, node)->ending)
             conn_end(container_of(n, struct conn, node), failed);
-    list_each_safe (n, tmp, &ss->conns) {
+    list_each_safe(n, tmp, &ss->conns) {
         struct conn *c = container_of(n, struct conn, node);
 
         if (c->s && !c->ending)
@@ -413,7 +432,7 @@ static void serve(struct stream_ns *ss, struct list_head *failed)
         if (c->s && !c->n_turns && ss->s.spec.disable_reuse)
             conn_fail(c, 0);
     }
-    list_each_safe (n, tmp, &ss->queue) {
+    list_each_safe(n, tmp, &ss->queue) {
         struct turn *t = container_of(n, struct turn, node);
 
         if (may_wait(ss, t, nth++))
@@ -470,7 +489,7 @@ static void stream_ns_close(struct ns *s)
 {
     struct stream_ns *ss = container_of(s, struct stream_ns, s);
 
-    list_each_safe (n, tmp, &ss->conns)
+    list_each_safe(n, tmp, &ss->conns)
         conn_close(container_of(n, struct conn, node));
     job_cancel(&ss->serve);
     free(ss);

@@ -163,7 +163,7 @@ static int system_ask(struct ns *s, struct ns_ask *q)
         return -ENOMEM;
     in->q = q;
     in->list = ns_list_get(y->list);
-    in->race = (struct race){ .list = in->list, .key = q->key, .depth = q->depth, .done = on_done };
+    in->race = (struct race){ .list = in->list, .key = q->key, .spelling = q->spelling, .depth = q->depth, .done = on_done };
     if ((r = race_start(&in->race, s->d->loop)) < 0) {
         inner_free(in);
         return r;

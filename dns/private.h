@@ -30,7 +30,7 @@ struct flight;
 struct waiter { /* embedded in who waits, zeroed but for done */
     /* Once. err 0: msg is a stripped answer with room for DNS_OPT more bytes; it may be changed and lives during the call. */
     void (*done)(struct waiter *w, int err, uint8_t *msg, size_t len);
-    bool client;            /* a query from outside: refused when our own forwarder seems to send it back */
+    const uint8_t *asked;   /* a query from outside: its question, until done; NULL = a look-up of ours */
     struct dns_answered by; /* who answered; for done */
     /* private */
     struct list_head node;

@@ -34,13 +34,13 @@ static uint32_t thought(const struct ns *s)
     return s->srtt_ms ? s->srtt_ms : UNKNOWN_MS;
 }
 
-static void end(struct race *r)
+static void end(struct race *r, bool late)
 {
     for (unsigned i = 0; i < r->list->n; i++) {
         struct runner *u = &r->run[i];
 
         if (u->running)
-            ns_cancel(&u->ask);
+            ns_give_up(&u->ask, late);
         if (!u->started && u->ns->srtt_ms > 32)
             u->ns->srtt_ms -= u->ns->srtt_ms / 32;
     }
@@ -55,7 +55,7 @@ void race_stop(struct race *r)
 {
     if (!r->run)
         return;
-    end(r);
+    end(r, false);
     free(r->bad);
     r->bad = NULL;
 }
@@ -66,7 +66,7 @@ static void finish(struct race *r, int err, uint8_t *msg, size_t len, const stru
     uint8_t *bad = r->bad;
 
     r->bad = NULL;
-    end(r);
+    end(r, err == -ETIMEDOUT);
     if (!err || !bad)
         r->done(r, err, msg, len, a, who);
     else
@@ -187,7 +187,9 @@ int race_start(struct race *r, struct loop *l)
     r->limit.cb = on_limit;
     r->job.cb = on_nobody;
     for (unsigned i = 0; i < r->list->n; i++)
-        r->run[i] = (struct runner){ .ask = { .key = r->key, .depth = r->depth, .done = on_ask }, .race = r, .ns = r->list->v[i] };
+        r->run[i] = (struct runner){ .ask = { .key = r->key, .spelling = r->spelling, .depth = r->depth, .done = on_ask },
+                                     .race = r,
+                                     .ns = r->list->v[i] };
     put_in_order(r->run, r->list->n);
     timer_set(l, &r->limit, LIMIT_MS);
     start_next(r, l);

@@ -28,6 +28,8 @@ struct flight {
     struct routes *routes; /* a reference */
     const struct route *route;
     struct qkey key;
+    uint8_t spelling[DNS_NAME]; /* how a server on this machine is asked: see comes_back() */
+    bool respelled;
     uint8_t depth;
     uint64_t born_ms;
     struct list_head waiters;
@@ -220,8 +222,11 @@ static int flight_start(struct dns *d, const struct qkey *k, const struct route 
     f->depth = depth;
     f->born_ms = loop_now(d->loop);
     list_init(&f->waiters);
+    f->respelled = (route->main->local || (route->fallback && route->fallback->local)) && qkey_respell(k, f->spelling);
     f->main = (struct race){ .list = route->main, .key = &f->key, .depth = depth, .done = on_main };
     f->fallback = (struct race){ .list = route->fallback, .key = &f->key, .depth = depth, .done = on_fallback };
+    if (f->respelled)
+        f->main.spelling = f->fallback.spelling = f->spelling;
     if ((r = race_start(&f->main, d->loop)) < 0) {
         free(f);
         return r;
@@ -236,18 +241,19 @@ static int flight_start(struct dns *d, const struct qkey *k, const struct route 
     return 0;
 }
 
-/* A forwarder on this machine sends our question back to us: waiting for ourselves would take until the end. */
-static bool comes_back(struct dns *d, const struct flight *f)
+/* A server on this machine may be a forwarder whose own questions the redirect leads back to us; waiting for ourselves would take until the
+ * end. So it is asked in a spelling that nobody else uses, and forwarders keep that. */
+static bool comes_back(struct dns *d, const struct flight *f, const struct waiter *w)
 {
     char name[DNS_NAME_TEXT];
 
-    if (!f->route->main->local && !(f->route->fallback && f->route->fallback->local))
+    if (!f->respelled || !w->asked || memcmp(w->asked, f->spelling, f->key.len) != 0)
         return false;
     if (!d->loop_said)
         log_warn(LOG_DNS,
                  "the question for %s comes back while we wait for its answer: a name server of the profile is a forwarder on this machine "
-                 "that asks us. Name its own "
-                 "servers instead",
+                 "that asks us. "
+                 "Name its own servers in its place",
                  qkey_text(&f->key, name));
     d->loop_said = true;
     return true;
@@ -258,7 +264,7 @@ static int join(struct dns *d, const struct qkey *k, const struct route *route, 
     struct flight *f = flight_find(d, k, route->id, depth);
     int r;
 
-    if (f && w && w->client && comes_back(d, f))
+    if (f && w && comes_back(d, f, w))
         return -ELOOP;
     if (!f && (r = flight_start(d, k, route, depth, &f)) < 0)
         return r;

@@ -369,6 +369,27 @@ static void our_queries_as_the_c_library_reads_them(void **state)
     assert_false(qkey_make(".", T_A, &k));
 }
 
+static void a_spelling_that_nobody_else_uses(void **state)
+{
+    uint8_t out[DNS_NAME];
+    struct qkey k;
+
+    for (int i = 0; i < 1000; i++) {
+        unsigned upper = 0, letters = 0;
+
+        assert_true(qkey_make("ab3.test", T_A, &k));
+        assert_true(qkey_respell(&k, out));
+        for (size_t n = 0; n < k.len; n++) {
+            assert_true(out[n] == k.name[n] || out[n] + 32 == k.name[n]);
+            upper += out[n] != k.name[n];
+            letters += k.name[n] >= 'a' && k.name[n] <= 'z';
+        }
+        assert_in_range(upper, 1, letters - 1);
+    }
+    assert_true(qkey_make("12.abc", T_A, &k));
+    assert_false(qkey_respell(&k, out)); /* too few letters */
+}
+
 static void the_longest_query_fits_into_the_room_that_is_promised(void **state)
 {
     static const unsigned longest[] = { 63, 63, 63, 61 };
@@ -569,6 +590,7 @@ int main(void)
         cmocka_unit_test(a_pointer_answer),
         cmocka_unit_test(an_error_echoes_nothing_but_the_id),
         cmocka_unit_test(our_queries_as_the_c_library_reads_them),
+        cmocka_unit_test(a_spelling_that_nobody_else_uses),
         cmocka_unit_test(the_longest_query_fits_into_the_room_that_is_promised),
         cmocka_unit_test(an_answer_is_walked_to_its_end),
         cmocka_unit_test(how_long_an_answer_holds),

@@ -322,6 +322,7 @@ struct cfg_dns {
     struct cidr fake4, fake6;  /* network; ver 0 = no pool */
     int64_t fake_ttl;
     int filter_mode;           /* 0 blacklist, 1 whitelist, 2 rule */
+    bool filter_defaults;      /* fake-ip-filter-defaults (ours): our own list of names on top; absent = true */
     struct cfg_strs filter;    /* fake-ip-filter as written */
     struct cfg_matchers fake_filter; /* the same, taken apart: patterns, GEO and SET; in filter_mode 2 all are RULE */
     struct cfg_strs nameserver, default_nameserver, proxy_server_nameserver, direct_nameserver, fallback; /* texts of reference 2.5 */
@@ -329,6 +330,7 @@ struct cfg_dns {
     struct cfg_policies policy, proxy_server_policy; /* nameserver-policy, proxy-server-nameserver-policy */
     struct cfg_fallback_filter fallback_filter;
     bool fallback_lazy, direct_follow_policy, prefer_h3;
+    bool parallel;             /* (ours) ask all servers of a list at once */
     bool respect_rules;        /* false when there is no proxy-server-nameserver */
     bool cache_arc;            /* cache-algorithm: arc */
     int64_t cache_max;         /* 4096 when 0 or absent */

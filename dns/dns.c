@@ -60,14 +60,14 @@ static int build_pool(struct dns *d, const struct profile *p)
 }
 
 /* What a profile says, built beside what is there. */
-static int build(struct dns *d, const struct profile *p, struct diag *diag)
+static int build(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag)
 {
     struct hosts *hosts = hosts_new(p, d->hosts_file, diag);
-    struct filter *filter = hosts ? filter_new(p, diag) : NULL;
+    struct filter *filter = hosts ? filter_new(p, env, diag) : NULL;
     int r = filter ? build_pool(d, p) : -ENOMEM;
 
     if (r == 0)
-        r = resolver_configure(d, p, diag);
+        r = resolver_configure(d, p, env, diag);
     if (r < 0) {
         hosts_free(hosts);
         filter_free(filter);
@@ -113,7 +113,7 @@ int dns_new(const struct dns_opts *o, struct dns **out, struct diag *diag)
     server_init(d);
     if ((r = resolver_init(d)) == 0 && o->state_dir && !(d->state_dir = strdup(o->state_dir)))
         r = -ENOMEM;
-    if (r < 0 || (r = build(d, o->profile, diag)) < 0) {
+    if (r < 0 || (r = build(d, o->profile, o->env, diag)) < 0) {
         dns_free(d);
         return r;
     }
@@ -121,9 +121,9 @@ int dns_new(const struct dns_opts *o, struct dns **out, struct diag *diag)
     return 0;
 }
 
-int dns_reconfigure(struct dns *d, const struct profile *p, struct diag *diag)
+int dns_reconfigure(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag)
 {
-    return build(d, p, diag);
+    return build(d, p, env, diag);
 }
 
 void dns_free(struct dns *d)
@@ -140,6 +140,15 @@ void dns_free(struct dns *d)
     filter_free(d->filter);
     free(d->state_dir);
     free(d);
+}
+
+void dns_check(const struct profile *p, const struct rules_env *env, struct diag *diag)
+{
+    struct dns_opts o = { .profile = p, .env = env }; /* no loop: nothing is asked */
+    struct dns *d;
+
+    if (dns_new(&o, &d, diag) == 0)
+        dns_free(d);
 }
 
 struct resolver *dns_resolver(struct dns *d)

@@ -10,12 +10,14 @@
 #include "configs/config.h"
 #include "core/loop.h"
 #include "core/service.h"
+#include "rules/rules.h"
 
 struct dns;
 
 struct dns_opts {
     struct loop *loop;
     const struct profile *profile; /* borrowed until dns_free or dns_reconfigure */
+    const struct rules_env *env;   /* rule providers and geo files for lists that name them; borrowed for the call, NULL = none */
     const char *state_dir;         /* fake-IP log lives here; NULL = memory only */
     const char *hosts_file;        /* the system's; borrowed, NULL = /etc/hosts */
     struct dialer *ways;           /* how servers are reached by a stream; borrowed. NULL: such servers are not asked */
@@ -23,14 +25,24 @@ struct dns_opts {
 
 /* Returns 0 and *out, or -err. */
 int dns_new(const struct dns_opts *o, struct dns **out, struct diag *d);
-/* Takes another profile (reload): the fake-IP pool is kept, the cache is flushed. 0, or -err and nothing changed. */
-int dns_reconfigure(struct dns *d, const struct profile *p, struct diag *diag);
+/* Takes another profile (reload), or the same one when what env holds has changed: the fake-IP pool is kept, the cache is flushed. 0, or
+ * -err and nothing changed. */
+int dns_reconfigure(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag);
 void dns_free(struct dns *d);
 
 /* The resolver for inner look-ups; lives as long as d. */
 struct resolver *dns_resolver(struct dns *d);
 /* Forgets real answers: the network changed, or somebody wants it. */
 void dns_flush(struct dns *d);
+
+/* By which ways (fragments of name servers that name a proxy or group) the address of a node's server would be asked for: at most max.
+ * Borrowed until the next reload. */
+struct dns_way {
+    const char *server, *via;
+};
+unsigned dns_ways_to(const struct dns *d, const char *host, struct dns_way *out, unsigned max);
+/* What a profile says about names, judged without touching anything. */
+void dns_check(const struct profile *p, const struct rules_env *env, struct diag *diag);
 
 /* Who answered a question. */
 enum dns_how { DNS_BY_FAKE, DNS_BY_HOSTS, DNS_BY_CACHE, DNS_BY_OLD /* kept, and over: no server answered in time */, DNS_BY_SERVER };

@@ -6,107 +6,132 @@
  *   rule        the first rule that is true says so (`TYPE,PAYLOAD,real-ip`); none: a fake one
  *
  * On top of the profile's list (not of a whitelist, which says it all): names that break when they are faked, because somebody compares
- * addresses or because they mean this network.
+ * addresses or because they mean this network. A rule of the profile outdoes them; `fake-ip-filter-defaults: false` takes them away.
+ *
+ * All of it is the index of rules/: no second data structure.
  */
 #include "dns/filter.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/err.h"
 #include "core/log.h"
-#include "dns/names.h"
-#include "rules/rules.h"
 
 enum { MODE_BLACKLIST, MODE_WHITELIST, MODE_RULES };
 enum { REAL_IP, FAKE_IP }; /* targets of rules */
 
 static const char *const builtin[] = {
-    "*",
+    "*", /* single labels mean this network */
     "+.lan",
-    "+.local",
+    "+.local", /* multicast DNS */
     "+.localdomain",
     "+.home.arpa",
     "+.in-addr.arpa",
     "+.ip6.arpa",
-    "connectivitycheck.gstatic.com",
+    "connectivitycheck.*.*", /* "is there a captive portal?" */
+    "connectivity-check.ubuntu.com",
     "+.msftconnecttest.com",
     "+.msftncsi.com",
     "captive.apple.com",
     "detectportal.firefox.com",
     "nmcheck.gnome.org",
-    "connectivity-check.ubuntu.com",
-    "+.pool.ntp.org",
+    "+.pool.ntp.org", /* clocks that keep an address */
     "time.*.com",
     "ntp.*.com",
-    "+.stun.*.*",
+    "+.stun.*.*", /* who asks "what is my address?" */
     "+.stun.*.*.*",
     "localhost.*",
 };
 
 struct filter {
     int mode;
-    struct names *list, *ours;
+    struct matcher *list, *ours;
     struct ruleset *rules;
 };
+
+static const char *why(int r)
+{
+    switch (r) {
+    case -ENOENT: return "names nothing that this profile or its geo data have";
+    case -ENODATA: return "names data that are not there yet: it matches nothing until they are";
+    case -EBADMSG: return "names a rule-provider that has no names, or whose file is broken";
+    default: return "is no name or pattern (*.x, +.x, .x)";
+    }
+}
+
+bool filter_add(struct matcher *m, const struct cfg_matcher *e, uint32_t id, const char *path, struct diag *d)
+{
+    static const char *const prefix[] = { [CFG_MATCH_GEO] = "geosite:", [CFG_MATCH_SET] = "rule-set:" };
+    const char *before = e->kind == CFG_MATCH_GEO || e->kind == CFG_MATCH_SET ? prefix[e->kind] : "";
+    char *element;
+    int r = asprintf(&element, "%s%s", before, e->text) < 0 ? -ENOMEM : 0;
+
+    if (r < 0)
+        return false;
+    if ((r = matcher_add_name(m, element, id, NULL)) < 0 && r != -ENOMEM)
+        diag_warn(d, e->line, e->column, path, r == -ENODATA ? "missing-data" : "bad-value", "%s: \"%s\" %s; it is skipped", path, element,
+                  why(r));
+    free(element);
+    return r != -ENOMEM;
+}
 
 static int32_t find_target(void *arg, const char *target)
 {
     return !strcmp(target, "real-ip") ? REAL_IP : !strcmp(target, "fake-ip") ? FAKE_IP : -1;
 }
 
-static bool build_rules(struct filter *f, const struct cfg_strs *lines, struct diag *d)
+static bool build_rules(struct filter *f, const struct cfg_matchers *lines, const struct rules_env *given, struct diag *d)
 {
+    static const struct rules_env nothing;
+    struct rules_env env = given ? *given : nothing;
     struct cfg_rule *rules = calloc(lines->n + 1, sizeof(*rules));
 
     if (!rules)
         return false;
     for (uint32_t i = 0; i < lines->n; i++)
-        rules[i] = (struct cfg_rule){ lines->v[i], i, lines->at[i]->line, lines->at[i]->column };
-    f->rules = rules_build(rules, lines->n, find_target, NULL, d);
+        rules[i] =
+            (struct cfg_rule){ .text = lines->v[i].text, .index = i, .nth = i, .line = lines->v[i].line, .column = lines->v[i].column };
+    env.target = find_target;
+    env.offer_targets = NULL;
+    env.strict = false;
+    f->rules = rules_build(&(struct rules_src){ .n_rules = lines->n, .rules = rules }, &env, d);
     free(rules);
     return f->rules != NULL;
 }
 
-static void build_list(struct filter *f, const struct cfg_strs *list, struct diag *d)
+static bool build(struct filter *f, const struct cfg_dns *c, const struct rules_env *env, struct diag *d)
 {
-    for (uint32_t i = 0; i < list->n; i++) {
-        const struct cfg_node *at = list->at[i];
+    bool good = (f->list = matcher_new(env)) && (f->ours = matcher_new(NULL));
 
-        if (strchr(list->v[i], ',') || strchr(list->v[i], ':'))
-            diag_warn(d, at->line, at->column, "dns.fake-ip-filter", "unsupported-key",
-                      "fake-ip-filter: \"%s\" is not supported by this build (patterns only); skipped", list->v[i]);
-        else if (names_add(f->list, list->v[i], f) < 0)
-            diag_warn(d, at->line, at->column, "dns.fake-ip-filter", "bad-value", "fake-ip-filter: \"%s\" is no name or pattern; skipped",
-                      list->v[i]);
-    }
+    for (size_t i = 0; good && c->filter_defaults && f->mode != MODE_WHITELIST && i < sizeof(builtin) / sizeof(builtin[0]); i++)
+        good = matcher_add_name(f->ours, builtin[i], 0, NULL) != -ENOMEM;
+    for (uint32_t i = 0; good && f->mode != MODE_RULES && i < c->fake_filter.n; i++)
+        good = filter_add(f->list, &c->fake_filter.v[i], 0, "fake-ip-filter", d);
+    good = good && matcher_finish(f->list) == 0 && matcher_finish(f->ours) == 0;
+    return good && (f->mode != MODE_RULES || build_rules(f, &c->fake_filter, env, d));
 }
 
-struct filter *filter_new(const struct profile *p, struct diag *d)
+struct filter *filter_new(const struct profile *p, const struct rules_env *env, struct diag *d)
 {
     struct filter *f = calloc(1, sizeof(*f));
 
-    if (!f || !(f->list = names_new()) || !(f->ours = names_new())) {
-        filter_free(f);
+    if (!f)
         return NULL;
-    }
     f->mode = p->dns.filter_mode;
-    for (size_t i = 0; f->mode != MODE_WHITELIST && i < sizeof(builtin) / sizeof(builtin[0]); i++)
-        names_add(f->ours, builtin[i], f);
-    if (f->mode != MODE_RULES) {
-        build_list(f, &p->dns.filter, d);
-    } else if (!build_rules(f, &p->dns.filter, d)) {
-        filter_free(f);
-        return NULL;
-    }
-    return f;
+    if (build(f, &p->dns, env, d))
+        return f;
+    filter_free(f);
+    return NULL;
 }
 
 void filter_free(struct filter *f)
 {
     if (!f)
         return;
-    names_free(f->list);
-    names_free(f->ours);
+    matcher_free(f->list);
+    matcher_free(f->ours);
     rules_free(f->rules);
     free(f);
 }
@@ -115,22 +140,23 @@ void filter_free(struct filter *f)
 static int32_t by_rules(const struct filter *f, const char *name)
 {
     struct flow_meta m = { .net = FLOW_TCP, .dst.host = name };
-    struct rule_pos pos = { .ip_failed = true };
-    struct rule *hit;
+    struct rule_pos pos = { .ip_failed = true, .proc_tried = true };
+    struct rule_hit hit;
 
     while (rules_match(f->rules, &pos, &m, &hit) == MATCH_HIT)
-        if (hit->target_id >= 0)
-            return hit->target_id;
+        if (hit.by->target_id >= 0)
+            return hit.by->target_id;
     return -1;
 }
 
 bool filter_wants_real(const struct filter *f, const char *name)
 {
+    bool ours = matcher_first(f->ours, name) != MATCHER_NONE;
     int32_t target;
 
     switch (f->mode) {
-    case MODE_WHITELIST: return !names_find(f->list, name);
-    case MODE_BLACKLIST: return names_find(f->list, name) || names_find(f->ours, name);
-    default: target = by_rules(f, name); return target == REAL_IP || (target != FAKE_IP && names_find(f->ours, name));
+    case MODE_WHITELIST: return matcher_first(f->list, name) == MATCHER_NONE;
+    case MODE_BLACKLIST: return ours || matcher_first(f->list, name) != MATCHER_NONE;
+    default: target = by_rules(f, name); return target == REAL_IP || (target != FAKE_IP && ours);
     }
 }

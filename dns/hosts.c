@@ -1,13 +1,15 @@
 /*
  * hosts.c - names whose addresses the user wrote down
  *
- *   profile     pattern -> addresses | one alias      a tree of labels (names.c), the most specific pattern wins
- *   system      name -> addresses                     a map, read again when the file changes
+ *   profile     pattern -> addresses | one alias | "lan"      the most specific pattern wins
+ *   system      name -> addresses                             a map, read again when the file changes
  *
- * An alias is followed by who asks, step by step; a chain that never ends is found at load and its entry dropped, so following ends.
+ * An alias is followed by who asks, step by step; a chain that never ends is found at load and its entry dropped, so following ends. "lan"
+ * is what addresses this machine has; they are looked at anew every few seconds.
  */
 #include "dns/hosts.h"
 
+#include <ifaddrs.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,17 +20,18 @@
 #include "core/list.h"
 #include "core/log.h"
 #include "core/map.h"
-#include "dns/names.h"
+#include "rules/rules.h"
 
 #define LOOK_MS   5000
 #define STEPS_MAX 16 /* a longer chain of aliases is taken for a circle */
+#define LAN_MAX   32
 #define FILE_MAX  (32 << 20)
 
 struct entry {
     const char *pattern, *alias;
     const struct addr *addr;
     uint32_t n, line, column;
-    bool dropped;
+    bool lan, dropped;
 };
 
 struct named {
@@ -45,9 +48,13 @@ struct system_hosts {
 
 struct hosts {
     struct arena mem;
-    struct names *tree;
+    struct matcher *patterns; /* -> number of an entry */
     struct entry *entries;
     uint32_t n;
+    struct addr lan[LAN_MAX]; /* of this machine, without own */
+    uint32_t n_lan;
+    struct cidr own[2];
+    bool uses_lan;
     const char *file; /* NULL = the system's is not asked */
     struct system_hosts sys;
     uint64_t looked_ms;
@@ -133,13 +140,38 @@ static struct timespec when_changed(const char *file)
     return stat(file, &st) == 0 ? st.st_mtim : (struct timespec){ 0 };
 }
 
+/* ---- addresses of this machine ---- */
+
+static bool is_lan(const struct hosts *h, const struct addr *a)
+{
+    return !addr_is_loopback(a) && !addr_is_link_local(a) && !(h->own[0].ip.ver && cidr_contains(&h->own[0], a)) &&
+           !(h->own[1].ip.ver && cidr_contains(&h->own[1], a));
+}
+
+static void read_lan(struct hosts *h)
+{
+    struct ifaddrs *all;
+    struct endpoint at;
+
+    h->n_lan = 0;
+    if (!h->uses_lan || getifaddrs(&all) < 0)
+        return;
+    for (const struct ifaddrs *i = all; i && h->n_lan < LAN_MAX; i = i->ifa_next)
+        if (i->ifa_addr && endpoint_from_sockaddr(i->ifa_addr, &at) == 0 && is_lan(h, &at.ip))
+            h->lan[h->n_lan++] = at.ip;
+    freeifaddrs(all);
+}
+
 bool hosts_refresh(struct hosts *h, uint64_t now_ms)
 {
     struct timespec t;
 
-    if (!h->file || now_ms - h->looked_ms < LOOK_MS)
+    if (now_ms - h->looked_ms < LOOK_MS)
         return false;
     h->looked_ms = now_ms;
+    read_lan(h);
+    if (!h->file)
+        return false;
     t = when_changed(h->file);
     if (t.tv_sec == h->changed.tv_sec && t.tv_nsec == h->changed.tv_nsec)
         return false;
@@ -153,11 +185,12 @@ bool hosts_refresh(struct hosts *h, uint64_t now_ms)
 
 bool hosts_find(const struct hosts *h, const char *name, struct host *out)
 {
-    const struct entry *e = names_find(h->tree, name);
+    uint32_t i = *name ? matcher_best(h->patterns, name) : MATCHER_NONE;
+    const struct entry *e = i < h->n ? &h->entries[i] : NULL;
     const struct named *n;
 
     if (e && !e->dropped) {
-        *out = (struct host){ e->addr, e->n, e->alias };
+        *out = e->lan ? (struct host){ h->lan, h->n_lan, NULL } : (struct host){ e->addr, e->n, e->alias };
         return true;
     }
     if (!h->sys.names.slot || !(n = sys_find(&h->sys, name)))
@@ -196,7 +229,7 @@ static void add(struct hosts *h, struct entry e, struct diag *d)
         }
     }
     *to = e;
-    if (names_add(h->tree, e.pattern, to) == 0)
+    if (matcher_add_name(h->patterns, e.pattern, h->n, NULL) == 0)
         h->n++;
     else
         diag_warn(d, e.line, e.column, "hosts", "bad-value", "hosts: \"%s\" is no name or pattern (*.x, +.x, .x); the entry is skipped",
@@ -208,7 +241,7 @@ struct hosts *hosts_new(const struct profile *p, const char *system_file, struct
     static const struct addr loopback[] = { { 4, { 127, 0, 0, 1 } }, { 6, { [15] = 1 } } };
     struct hosts *h = calloc(1, sizeof(*h));
 
-    if (!h || !(h->tree = names_new()) || !(h->entries = arena_alloc(&h->mem, (p->n_hosts + 1) * sizeof(*h->entries)))) {
+    if (!h || !(h->patterns = matcher_new(NULL)) || !(h->entries = arena_alloc(&h->mem, (p->n_hosts + 1) * sizeof(*h->entries)))) {
         hosts_free(h);
         return NULL;
     }
@@ -220,7 +253,14 @@ struct hosts *hosts_new(const struct profile *p, const char *system_file, struct
             d);
     }
     add(h, (struct entry){ .pattern = "localhost", .addr = loopback, .n = 2 }, d); /* unless the profile says otherwise */
+    if (matcher_finish(h->patterns) < 0) {
+        hosts_free(h);
+        return NULL;
+    }
     drop_circles(h, d);
+    h->own[0] = p->tun.inet4;
+    h->own[1] = p->tun.inet6;
+    read_lan(h);
     if (p->dns.use_system_hosts && system_file && (h->file = arena_strdup(&h->mem, system_file, strlen(system_file)))) {
         h->changed = when_changed(h->file);
         sys_read(&h->sys, h->file);
@@ -233,7 +273,7 @@ void hosts_free(struct hosts *h)
     if (!h)
         return;
     sys_fini(&h->sys);
-    names_free(h->tree);
+    matcher_free(h->patterns);
     arena_fini(&h->mem);
     free(h);
 }

@@ -295,7 +295,7 @@ static struct ns *make(struct dns *d, const char *text, const struct ns_spec *n)
 
 static struct ns *find(struct dns *d, const struct ns_spec *n)
 {
-    list_each_safe(at, tmp, &d->servers) {
+    list_each_safe (at, tmp, &d->servers) {
         struct ns *s = container_of(at, struct ns, node);
 
         if (!memcmp(&s->spec, n, sizeof(*n)))

@@ -104,7 +104,7 @@ static void reap_watch(struct job *j)
 
 static struct watch *watch_of(struct channel *ch, int fd)
 {
-    list_each_safe(n, tmp, &ch->watches) {
+    list_each_safe (n, tmp, &ch->watches) {
         struct watch *w = container_of(n, struct watch, node);
 
         if (w->io.fd == fd)
@@ -367,13 +367,13 @@ static void plain_close(struct ns *ns)
 {
     struct plain *p = container_of(ns, struct plain, s);
 
-    list_each_safe(n, tmp, &p->channels) {
+    list_each_safe (n, tmp, &p->channels) {
         struct channel *ch = container_of(n, struct channel, node);
 
         ares_cancel(ch->ares); /* on_answer() for each, which defers the rest */
         channel_retire(ch);
     }
-    list_each_safe(n, tmp, &p->sends) {
+    list_each_safe (n, tmp, &p->sends) {
         container_of(n, struct send, node)->p = NULL;
         list_del(n);
     }

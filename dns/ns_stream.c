@@ -138,7 +138,7 @@ static bool may_wait(const struct stream_ns *ss, const struct turn *t, unsigned 
     bool alone = ss->s.spec.disable_reuse;
     unsigned coming = 0;
 
-    list_each_safe(n, tmp, &ss->conns) {
+    list_each_safe (n, tmp, &ss->conns) {
         const struct conn *c = container_of(n, struct conn, node);
 
         if (c->ending)
@@ -155,7 +155,7 @@ static void take_disappointed(const struct conn *c, struct list_head *mine)
 {
     unsigned nth = 0;
 
-    list_each_safe(n, tmp, &c->ss->queue) {
+    list_each_safe (n, tmp, &c->ss->queue) {
         struct turn *t = container_of(n, struct turn, node);
 
         if (t->q->depth > c->connect.depth || may_wait(c->ss, t, nth++))
@@ -225,7 +225,7 @@ static void conn_write(struct conn *c)
 
 static struct turn *turn_of(struct conn *c, uint16_t id)
 {
-    list_each_safe(n, tmp, &c->turns) {
+    list_each_safe (n, tmp, &c->turns) {
         struct turn *t = container_of(n, struct turn, node);
 
         if (t->id == id)
@@ -421,10 +421,10 @@ static void serve(struct stream_ns *ss, struct list_head *failed)
 {
     unsigned nth = 0;
 
-    list_each_safe(n, tmp, &ss->conns)
+    list_each_safe (n, tmp, &ss->conns)
         if (container_of(n, struct conn, node)->ending)
             conn_end(container_of(n, struct conn, node), failed);
-    list_each_safe(n, tmp, &ss->conns) {
+    list_each_safe (n, tmp, &ss->conns) {
         struct conn *c = container_of(n, struct conn, node);
 
         if (c->s && !c->ending)
@@ -432,7 +432,7 @@ static void serve(struct stream_ns *ss, struct list_head *failed)
         if (c->s && !c->n_turns && ss->s.spec.disable_reuse)
             conn_fail(c, 0);
     }
-    list_each_safe(n, tmp, &ss->queue) {
+    list_each_safe (n, tmp, &ss->queue) {
         struct turn *t = container_of(n, struct turn, node);
 
         if (may_wait(ss, t, nth++))
@@ -489,7 +489,7 @@ static void stream_ns_close(struct ns *s)
 {
     struct stream_ns *ss = container_of(s, struct stream_ns, s);
 
-    list_each_safe(n, tmp, &ss->conns)
+    list_each_safe (n, tmp, &ss->conns)
         conn_close(container_of(n, struct conn, node));
     job_cancel(&ss->serve);
     free(ss);

@@ -44,7 +44,7 @@ struct waiter { /* embedded in who waits, zeroed but for done */
 int resolve(struct dns *d, const struct qkey *k, const char *name, unsigned why, uint8_t depth, struct waiter *w);
 void resolve_cancel(struct waiter *w); /* harmless when nothing is waited for */
 int resolver_init(struct dns *d);
-int resolver_configure(struct dns *d, const struct profile *p, struct diag *diag);
+int resolver_configure(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag);
 void resolver_fini(struct dns *d);
 
 /* ---- lookup.c ---- */
@@ -86,6 +86,7 @@ struct dns {
     uint32_t n_flights;
     struct list_head lookups;
     int64_t ipv6_timeout_ms;
+    bool parallel;     /* all servers of a list at once */
     struct map firsts; /* name -> the address it keeps, for DIRECT dials */
     struct list_head by_age;
     /* whom we answer */

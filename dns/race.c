@@ -192,7 +192,10 @@ int race_start(struct race *r, struct loop *l)
                                      .ns = r->list->v[i] };
     put_in_order(r->run, r->list->n);
     timer_set(l, &r->limit, LIMIT_MS);
-    start_next(r, l);
+    if (r->run[0].ns->d->parallel)
+        start_all(r);
+    else
+        start_next(r, l);
     if (!r->n_running)
         loop_defer(l, &r->job);
     return 0;

@@ -21,6 +21,8 @@
 #include "dns/private.h"
 
 #define OLD_PATIENCE_MS 300
+#define MAIN_MS         500  /* once fallback has answered, main has so long */
+#define FALLBACK_MS     2000 /* once main knows nothing, fallback has so long */
 
 struct flight {
     struct map_node node; /* dns.flights */
@@ -36,7 +38,8 @@ struct flight {
     struct race main, fallback;
     bool main_runs;
     enum { SECOND_NOT_ASKED, SECOND_RUNS, SECOND_FAILED, SECOND_ANSWERED } second;
-    uint8_t *kept; /* an answer that may be the one in the end; NULL = none */
+    uint8_t *kept;      /* an answer that may be the one in the end; NULL = none */
+    struct timer grace; /* for the other opinion, while there is one */
     size_t kept_len;
     struct answer kept_a;
     struct ns *kept_from;
@@ -118,6 +121,7 @@ static void flight_end(struct flight *f)
 {
     race_stop(&f->main);
     race_stop(&f->fallback);
+    timer_cancel(&f->grace);
     free(f->kept);
     routes_put(f->routes);
     free(f);
@@ -136,7 +140,8 @@ static void land(struct flight *f, int err, const uint8_t *msg, size_t len, cons
 
 /* ---- two opinions ---- */
 
-static void keep(struct flight *f, const uint8_t *msg, size_t len, const struct answer *a, struct ns *who)
+/* One opinion is there and may be the answer; the other has a while. */
+static void keep(struct flight *f, const uint8_t *msg, size_t len, const struct answer *a, struct ns *who, uint64_t grace_ms)
 {
     if (!(f->kept = malloc(len)))
         return;
@@ -144,6 +149,7 @@ static void keep(struct flight *f, const uint8_t *msg, size_t len, const struct 
     f->kept_len = len;
     f->kept_a = *a;
     f->kept_from = who; /* the routes hold it */
+    timer_set(f->d->loop, &f->grace, grace_ms);
 }
 
 static void land_kept(struct flight *f, int err)
@@ -152,6 +158,11 @@ static void land_kept(struct flight *f, int err)
         land(f, 0, f->kept, f->kept_len, &f->kept_a, f->kept_from);
     else
         land(f, err, NULL, 0, NULL, NULL);
+}
+
+static void on_grace(struct timer *t)
+{
+    land_kept(container_of(t, struct flight, grace), 0);
 }
 
 static void start_second(struct flight *f)
@@ -163,7 +174,7 @@ static void start_second(struct flight *f)
 static void second_opinion(struct flight *f, int err, const uint8_t *msg, size_t len, const struct answer *a, struct ns *who)
 {
     if (f->second != SECOND_ANSWERED && !err && !a->n_addr)
-        keep(f, msg, len, a, who);
+        keep(f, msg, len, a, who, FALLBACK_MS);
     if (f->second == SECOND_NOT_ASKED)
         start_second(f);
     if (f->second != SECOND_RUNS)
@@ -191,7 +202,7 @@ static void on_fallback(struct race *r, int err, uint8_t *msg, size_t len, const
     else if (!f->main_runs)
         land(f, 0, msg, len, a, who);
     else if (!err)
-        keep(f, msg, len, a, who);
+        keep(f, msg, len, a, who, MAIN_MS);
 }
 
 /* ---- the beginning of a flight ---- */
@@ -221,6 +232,7 @@ static int flight_start(struct dns *d, const struct qkey *k, const struct route 
     f->key = *k;
     f->depth = depth;
     f->born_ms = loop_now(d->loop);
+    f->grace.cb = on_grace;
     list_init(&f->waiters);
     f->respelled = (route->main->local || (route->fallback && route->fallback->local)) && qkey_respell(k, f->spelling);
     f->main = (struct race){ .list = route->main, .key = &f->key, .depth = depth, .done = on_main };
@@ -345,6 +357,23 @@ void resolve_cancel(struct waiter *w)
     w->old = NULL;
 }
 
+/* ---- ways ---- */
+
+unsigned dns_ways_to(const struct dns *d, const char *host, struct dns_way *out, unsigned max)
+{
+    const struct ns_list *l;
+    struct qkey k;
+    unsigned n = 0;
+
+    if (!qkey_make(host, T_A, &k))
+        return 0;
+    l = routes_choose(d->routes, &k, host, LOOKUP_SERVER)->main;
+    for (unsigned i = 0; i < l->n && n < max; i++)
+        if (*l->v[i]->spec.via && strcmp(l->v[i]->spec.via, "RULES") != 0)
+            out[n++] = (struct dns_way){ l->v[i]->text, l->v[i]->spec.via };
+    return n;
+}
+
 /* ---- life ---- */
 
 int resolver_init(struct dns *d)
@@ -367,9 +396,9 @@ static struct endpoint listen_of(const char *text)
     return at;
 }
 
-int resolver_configure(struct dns *d, const struct profile *p, struct diag *diag)
+int resolver_configure(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag)
 {
-    struct cache *cache = cache_new(4096);
+    struct cache *cache = cache_new((uint32_t)p->dns.cache_max);
     struct routes *routes;
 
     d->own[0] = p->tun.inet4;
@@ -377,9 +406,10 @@ int resolver_configure(struct dns *d, const struct profile *p, struct diag *diag
     d->own[2] = p->dns.fake4;
     d->own[3] = p->dns.fake6;
     d->listen = listen_of(p->dns.listen);
-    d->ipv6_timeout_ms = 100;
+    d->ipv6_timeout_ms = p->dns.ipv6_timeout_ms;
+    d->parallel = p->dns.parallel;
     d->reading = p;
-    routes = cache ? routes_new(d, p, diag) : NULL;
+    routes = cache ? routes_new(d, p, env, diag) : NULL;
     d->reading = NULL;
     if (!routes) {
         cache_free(cache);

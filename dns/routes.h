@@ -5,6 +5,7 @@
 #define DNS_ROUTES_H
 
 #include "dns/ns.h"
+#include "rules/rules.h"
 
 /* Where a question goes. */
 struct route {
@@ -15,7 +16,7 @@ struct route {
 
 /* All routes of one profile. Immutable, counted: a flight holds those it started with. */
 struct routes;
-struct routes *routes_new(struct dns *d, const struct profile *p, struct diag *diag); /* NULL without memory */
+struct routes *routes_new(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag); /* NULL without memory */
 struct routes *routes_get(struct routes *r);
 void routes_put(struct routes *r);
 

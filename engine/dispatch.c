@@ -164,6 +164,7 @@ static void dial_public_address(struct tcp_flow *t, const struct dest *to)
     memset(&t->lookup, 0, sizeof(t->lookup));
     t->lookup.host = to->host;
     t->lookup.why = LOOKUP_DIRECT;
+    t->lookup.depth = t->f.meta.depth;
     t->lookup.done = on_public_address;
     t->looking = (r = res->lookup(res, &t->lookup)) == 0;
     if (!t->looking)
@@ -221,6 +222,7 @@ static void ask_address(struct tcp_flow *t)
     memset(&t->lookup, 0, sizeof(t->lookup));
     t->lookup.host = t->f.meta.dst.host;
     t->lookup.why = LOOKUP_RULES;
+    t->lookup.depth = t->f.meta.depth;
     t->lookup.done = on_address;
     t->looking = res->lookup(res, &t->lookup) == 0;
     if (!t->looking) {

@@ -196,8 +196,9 @@ static int start(struct engine *e, const struct cfg_input *profile, const struct
     e->mode = e->pol->profile->mode;
     log_threshold = e->pol->profile->log_level;
     e->env.ipv6 = e->pol->profile->ipv6;
-    dopt = (struct dns_opts){ .loop = e->loop, .profile = e->pol->profile, .state_dir = e->state_dir };
-    r = dns_new(&dopt, &e->dns, &e->diag);
+    dopt = (struct dns_opts){ .loop = e->loop, .profile = e->pol->profile, .state_dir = e->state_dir, .ways = &e->ways };
+    if ((r = dns_new(&dopt, &e->dns, &e->diag)) == 0)
+        ways_check(e->pol, e->dns, &e->diag);
     diag_print(&e->diag, stderr, isatty(2));
     diag_drop_bytes(&e->diag);
     if (r < 0)
@@ -230,6 +231,7 @@ int eng_new(const struct eng_opts *o, const struct cfg_input *profile, const str
     e->env.state_dir = o->state_dir;
     e->born_ms = loop_now(o->loop);
     e->sink = (struct flow_sink){ tcp_sink, udp_sink, ping_sink };
+    e->ways = ways_dialer();
     e->tun = (struct plat_tun_got){ .tun_fd = -1, .dns_udp = { -1, -1 }, .dns_tcp = { -1, -1 } };
     conns_init(e);
     ping_init(e);
@@ -294,14 +296,15 @@ static int tell_supervisor(struct engine *e, const struct profile *p, struct dia
 /* Everything that may refuse a new policy; d says why it did. */
 static int try_policy(struct engine *e, struct policy *p, bool offered, struct diag *d)
 {
-    int r = dns_reconfigure(e->dns, p->profile, d);
+    int r = dns_reconfigure(e->dns, p->profile, NULL, d);
 
     if (r < 0) {
         diag_err(d, 0, 0, "dns", "bad-value", "the resolver could not be set up: %s", err_str(r));
         return r;
     }
+    ways_check(p, e->dns, d);
     if (offered && (r = tell_supervisor(e, p->profile, d)) < 0)
-        dns_reconfigure(e->dns, e->pol->profile, d);
+        dns_reconfigure(e->dns, e->pol->profile, NULL, d);
     return r;
 }
 

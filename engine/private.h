@@ -15,6 +15,7 @@
 #include "core/relay.h"
 #include "dns/dns.h"
 #include "engine/engine.h"
+#include "engine/ways.h"
 
 /* ---- verdict ---- */
 
@@ -119,6 +120,7 @@ struct engine {
     enum mode mode;
     struct out_env env;
     struct dns *dns;
+    struct dialer ways; /* to name servers */
     struct stack *stack;
     struct flow_sink sink;
     struct plat_tun_got tun;

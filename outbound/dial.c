@@ -106,18 +106,18 @@ static void on_via(struct dial *d, struct stream *s, int err)
 
 int carrier_start(struct carrier *c, struct outbound *o, const struct dest *to, enum lookup_for why)
 {
-    struct flow_meta m = { .net = FLOW_TCP, .dst = *to };
     struct outbound *chain[OUT_CHAIN_MAX];
     int r;
 
     c->env = o->env;
     c->through = o->via != NULL;
     if (c->through) {
-        c->via.leaf = chain[out_resolve(o->via, &m, chain) - 1];
-        c->via.dial = (struct dial){ .to = *to, .done = on_via };
+        c->via.meta = (struct flow_meta){ .net = FLOW_TCP, .depth = c->depth, .dst = *to };
+        c->via.leaf = chain[out_resolve(o->via, &c->via.meta, chain) - 1];
+        c->via.dial = (struct dial){ .to = *to, .meta = &c->via.meta, .done = on_via };
         r = out_dial(c->via.leaf, &c->via.dial);
     } else {
-        c->tc = (struct tcp_connect){ .env = o->env, .to = *to, .why = (uint8_t)why, .family = o->family, .done = on_socket };
+        c->tc = (struct tcp_connect){ .env = o->env, .to = *to, .why = (uint8_t)why, .family = o->family, .depth = c->depth, .done = on_socket };
         c->tc.concurrent = o->set->profile->tcp_concurrent;
         c->tc.opts = out_sock_opts(o);
         r = tcp_connect_start(&c->tc);
@@ -210,6 +210,7 @@ int link_dial(struct outbound *o, struct dial *d, struct under *u, const struct 
     if (!k)
         return -ENOMEM;
     k->under.done = on_stream;
+    k->under.carrier.depth = dial_depth(d);
     k->o = o;
     k->d = d;
     k->wrap = wrap;

@@ -155,6 +155,7 @@ struct tcp_connect {
     uint8_t why, family; /* enum lookup_for, enum opt_family */
     bool concurrent;     /* all addresses at once, as far as there is room */
     struct sock_opts opts;
+    uint8_t depth;       /* how many look-ups wait for it */
     void (*done)(struct tcp_connect *tc, struct stream *s, int err);
     struct endpoint peer;
     /* private */

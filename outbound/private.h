@@ -126,16 +126,17 @@ struct sock_opts out_sock_opts(const struct outbound *o);
 /* Ends a dial: counts it and calls d->done. From the loop only. */
 void out_dial_done(struct outbound *o, struct dial *d, struct stream *s, int err);
 
-/* A stream to a node's server: by a socket of ours, or dialled through the node's `via`. Embedded, zeroed but for done. */
+/* A stream to a node's server: by a socket of ours, or dialled through the node's `via`. Embedded, zeroed but for done and depth. */
 struct carrier {
     void (*done)(struct carrier *c, struct stream *s, int err); /* once, from the loop */
+    uint8_t depth;        /* of the flow it is for: how many look-ups wait for it */
     struct endpoint peer; /* a socket: the address that answered; else unset */
     /* private */
     const struct out_env *env;
     bool running, through;
     union {
         struct tcp_connect tc;
-        struct { struct outbound *leaf; struct dial dial; } via;
+        struct { struct outbound *leaf; struct dial dial; struct flow_meta meta; } via;
     };
 };
 /* 0: done comes later; or -err. to.host is the caller's until done or cancel. */
@@ -144,6 +145,10 @@ void carrier_cancel(struct carrier *c); /* harmless when not running; no callbac
 
 /* Puts a layer on a connected stream: 0 and *up; 1 and *up, which is on hold (core/layer.h); or -err (down stays the caller's). */
 typedef int out_wrap_fn(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up);
+static inline uint8_t dial_depth(const struct dial *d)
+{
+    return d->meta ? d->meta->depth : 0;
+}
 /* The dial of every type that is "a stream to its server, and a layer on it" (u NULL: the bare carrier; wrap NULL: no layer), and its cancel. */
 struct under;
 int link_dial(struct outbound *o, struct dial *d, struct under *u, const struct dest *to, enum lookup_for why, out_wrap_fn *wrap);

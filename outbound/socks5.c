@@ -387,6 +387,7 @@ static int socks5_dial(struct outbound *o, struct dial *d)
     k->shake.node = container_of(o, struct socks5, o);
     k->shake.cmd = SOCKS5_CONNECT;
     k->shake.to = d->to;
+    k->shake.under.carrier.depth = dial_depth(d);
     k->shake.done = on_dialled;
     k->d = d;
     k->reap.cb = dial_reap;

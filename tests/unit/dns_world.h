@@ -301,7 +301,7 @@ __attribute__((format(printf, 2, 3))) static inline void world_reload(struct dns
     va_start(ap, fmt);
     p = world_profile(w, fmt, ap);
     va_end(ap);
-    if (dns_reconfigure(w->dns, p, &w->d) < 0)
+    if (dns_reconfigure(w->dns, p, w->opts.env, &w->d) < 0)
         abort();
     profile_free(w->p);
     w->p = p;

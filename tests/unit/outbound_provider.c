@@ -146,7 +146,7 @@ static void test_no_content_yet(void **state)
     load(&l, yaml);
     said_at(&l, "missing-data", "\"http\": it has not been fetched yet", yaml, "http:");
     said_at(&l, "missing-data", "\"file\": proxies/none.yaml cannot be read", yaml, "file: {");
-    said_at(&l, "yaml", "\"bad\": proxies/bad.yaml:2:1:", yaml, "bad: {");
+    said_at(&l, "yaml", "\"bad\": proxies/bad.yaml:1:10:", yaml, "bad: {");
     said_at(&l, "yaml", "\"nolist\": proxies/nolist.yaml:1:1: it is neither", yaml, "nolist: {");
     said_at(&l, "unknown-target", "\"empty\": its content is an empty list", yaml, "empty: {");
     said_at(&l, "missing-key", "proxies/useless.yaml:2:5: an entry needs name and type", yaml, "useless: {");

@@ -62,7 +62,7 @@ static int build_pool(struct dns *d, const struct profile *p)
 /* What a profile says, built beside what is there. */
 static int build(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag)
 {
-    struct hosts *hosts = hosts_new(p, d->hosts_file, diag);
+    struct hosts *hosts = hosts_new(p, d->root, diag);
     struct filter *filter = hosts ? filter_new(p, env, diag) : NULL;
     int r = filter ? build_pool(d, p) : -ENOMEM;
 
@@ -79,6 +79,12 @@ static int build(struct dns *d, const struct profile *p, const struct rules_env 
     d->filter = filter;
     d->p = p;
     d->faking = p->dns.fake4.ip.ver != 0;
+    if (p->dns.mode == DNS_NORMAL || !p->dns.enable) {
+        reverse_free(d->reverse);
+        d->reverse = NULL;
+    } else if (!d->reverse) {
+        d->reverse = reverse_new(); /* without memory: no names, as in mode normal */
+    }
     if (d->fake)
         fakeip_unmark(d->fake);
     return 0;
@@ -106,7 +112,7 @@ int dns_new(const struct dns_opts *o, struct dns **out, struct diag *diag)
     if (!d)
         return -ENOMEM;
     d->loop = o->loop;
-    d->hosts_file = o->hosts_file ? o->hosts_file : "/etc/hosts";
+    d->root = o->root ? o->root : "";
     d->ways = o->ways;
     d->write.cb = on_write;
     d->tend.cb = on_tend;
@@ -136,6 +142,7 @@ void dns_free(struct dns *d)
     resolver_fini(d);
     fakelog_close(d->log);
     fakeip_free(d->fake);
+    reverse_free(d->reverse);
     hosts_free(d->hosts);
     filter_free(d->filter);
     free(d->state_dir);
@@ -324,10 +331,23 @@ static void send_aliased(const struct pending *p, const uint8_t *msg, size_t len
                            out, sizeof(out)));
 }
 
+/* A flow to one of these addresses will be called by this name. */
+static void note_names(const struct pending *p, const uint8_t *msg, size_t len)
+{
+    struct answer a;
+
+    if (!p->d->reverse || p->q.odd || (p->q.type != T_A && p->q.type != T_AAAA) || !msg_parse_answer(msg, len, &p->key, &a))
+        return;
+    for (int i = 0; i < a.n_addr; i++)
+        reverse_note(p->d->reverse, &a.addr[i], p->alias ? p->alias : p->q.name, a.ttl, loop_now(p->d->loop));
+}
+
 static void on_real(struct waiter *w, int err, uint8_t *msg, size_t len)
 {
     struct pending *p = container_of(w, struct pending, w);
 
+    if (!err)
+        note_names(p, msg, len);
     if (err)
         fail(p, RC_SERVFAIL);
     else if (p->alias)
@@ -441,7 +461,12 @@ void dns_query(struct dns *d, const void *msg, size_t len, const struct dns_clie
     c->reply(c->arg, client, server, out, n);
 }
 
-/* ---- fake addresses ---- */
+/* ---- names behind addresses ---- */
+
+const char *dns_real_name(struct dns *d, const struct addr *a)
+{
+    return d->reverse ? reverse_find(d->reverse, a, loop_now(d->loop)) : NULL;
+}
 
 bool dns_is_fake(const struct dns *d, const struct addr *a)
 {

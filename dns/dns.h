@@ -19,7 +19,7 @@ struct dns_opts {
     const struct profile *profile; /* borrowed until dns_free or dns_reconfigure */
     const struct rules_env *env;   /* rule providers and geo files for lists that name them; borrowed for the call, NULL = none */
     const char *state_dir;         /* fake-IP log lives here; NULL = memory only */
-    const char *hosts_file;        /* the system's; borrowed, NULL = /etc/hosts */
+    const char *root;              /* below which /etc and /run are looked for; borrowed, NULL = "" */
     struct dialer *ways;           /* how servers are reached by a stream; borrowed. NULL: such servers are not asked */
 };
 
@@ -70,6 +70,10 @@ struct dns_client {
 };
 void dns_query(struct dns *d, const void *msg, size_t len, const struct dns_client *c, const struct endpoint *client,
                const struct endpoint *server);
+
+/* The name that somebody asked for and was told this real address, not long ago; NULL: nobody, or mode `normal`. Valid until the next turn
+ * of the loop. */
+const char *dns_real_name(struct dns *d, const struct addr *a);
 
 /* --- fake addresses --- */
 

@@ -55,7 +55,7 @@ struct hosts {
     uint32_t n_lan;
     struct cidr own[2];
     bool uses_lan;
-    const char *file; /* NULL = the system's is not asked */
+    char *file; /* owns; NULL = the system's is not asked */
     struct system_hosts sys;
     uint64_t looked_ms;
     struct timespec changed;
@@ -236,7 +236,7 @@ static void add(struct hosts *h, struct entry e, struct diag *d)
                   e.pattern);
 }
 
-struct hosts *hosts_new(const struct profile *p, const char *system_file, struct diag *d)
+struct hosts *hosts_new(const struct profile *p, const char *root, struct diag *d)
 {
     static const struct addr loopback[] = { { 4, { 127, 0, 0, 1 } }, { 6, { [15] = 1 } } };
     struct hosts *h = calloc(1, sizeof(*h));
@@ -261,7 +261,7 @@ struct hosts *hosts_new(const struct profile *p, const char *system_file, struct
     h->own[0] = p->tun.inet4;
     h->own[1] = p->tun.inet6;
     read_lan(h);
-    if (p->dns.use_system_hosts && system_file && (h->file = arena_strdup(&h->mem, system_file, strlen(system_file)))) {
+    if (p->dns.use_system_hosts && asprintf(&h->file, "%s/etc/hosts", root) > 0) {
         h->changed = when_changed(h->file);
         sys_read(&h->sys, h->file);
     }
@@ -273,6 +273,7 @@ void hosts_free(struct hosts *h)
     if (!h)
         return;
     sys_fini(&h->sys);
+    free(h->file);
     matcher_free(h->patterns);
     arena_fini(&h->mem);
     free(h);

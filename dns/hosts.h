@@ -18,10 +18,10 @@ struct host {
     const char *alias; /* lower case; NULL = addresses */
 };
 
-/* Entries of the profile (borrowed; patterns of clash-profile section 2.2; as use-hosts says), `localhost`, and system_file (as
- * use-system-hosts says; NULL = none). What cannot be used is skipped with a warning: no pattern, an alias that leads back to itself. NULL
+/* Entries of the profile (borrowed; patterns of clash-profile section 2.2; as use-hosts says), `localhost`, and /etc/hosts below root (as
+ * use-system-hosts says). What cannot be used is skipped with a warning: no pattern, an alias that leads back to itself. NULL
  * only without memory. */
-struct hosts *hosts_new(const struct profile *p, const char *system_file, struct diag *d);
+struct hosts *hosts_new(const struct profile *p, const char *root, struct diag *d);
 void hosts_free(struct hosts *h);
 
 /* name in lower case. The profile's entries come first. */

@@ -85,6 +85,9 @@ struct ns *ns_stream_new(void);
 struct ns *ns_system_new(void);
 struct ns *ns_rcode_new(void);
 
+/* The servers that are written down for NS_SYSTEM or NS_DHCP right now, at most max: their number. */
+unsigned ns_system_find(const struct dns *d, const struct ns_spec *n, struct endpoint *out, unsigned max);
+
 /* ---- lists ---- */
 
 struct ns_list {

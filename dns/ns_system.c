@@ -9,6 +9,7 @@
  * A server of this kind is a list of plain ones, asked as any list.
  */
 #include <errno.h>
+#include <limits.h>
 #include <net/if.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -52,9 +53,8 @@ static const struct source of_link[] = {
 };
 
 struct found {
-    char text[SERVERS_MAX][ENDPOINT_STRLEN];
-    const char *v[SERVERS_MAX];
-    uint32_t n;
+    struct endpoint *at;
+    unsigned n, max;
 };
 
 static bool is_usable(const struct dns *d, const struct addr *a)
@@ -74,57 +74,67 @@ static void take_line(const struct dns *d, char *line, const char *word, struct 
 
     if (strncmp(at, word, strlen(word)) != 0)
         return;
-    for (char *t = strtok_r(at + strlen(word), " \t,;\r\n", &save); t && f->n < SERVERS_MAX; t = strtok_r(NULL, " \t,;\r\n", &save)) {
-        if (addr_parse(t, &a) < 0 || !is_usable(d, &a))
-            continue;
-        endpoint_str(&(struct endpoint){ a, 53 }, f->text[f->n]);
-        f->v[f->n] = f->text[f->n];
-        f->n++;
-    }
+    for (char *t = strtok_r(at + strlen(word), " \t,;\r\n", &save); t && f->n < f->max; t = strtok_r(NULL, " \t,;\r\n", &save))
+        if (addr_parse(t, &a) == 0 && is_usable(d, &a))
+            f->at[f->n++] = (struct endpoint){ a, 53 };
 }
 
 static void read_file(const struct dns *d, const char *path, const char *word, struct found *f)
 {
-    FILE *file = fopen(path, "re");
-    char line[1024];
+    char whole[PATH_MAX], line[1024];
+    FILE *file;
 
-    if (!file)
+    snprintf(whole, sizeof(whole), "%s%s", d->root, path);
+    if (!(file = fopen(whole, "re")))
         return;
     while (fgets(line, sizeof(line), file))
         take_line(d, line, word, f);
     fclose(file);
 }
 
-static void find_servers(const struct system_ns *y, struct found *f)
+unsigned ns_system_find(const struct dns *d, const struct ns_spec *n, struct endpoint *out, unsigned max)
 {
-    const struct ns_spec *n = &y->s.spec;
+    struct found f = { out, 0, max };
     char path[128];
 
-    f->n = 0;
-    for (size_t i = 0; n->kind == NS_DHCP && !f->n && i < sizeof(of_link) / sizeof(of_link[0]); i++) {
+    for (size_t i = 0; n->kind == NS_DHCP && !f.n && i < sizeof(of_link) / sizeof(of_link[0]); i++) {
         snprintf(path, sizeof(path), of_link[i].path, n->host, if_nametoindex(n->host));
-        read_file(y->s.d, path, of_link[i].word, f);
+        read_file(d, path, of_link[i].word, &f);
     }
-    for (size_t i = 0; !f->n && i < sizeof(of_system) / sizeof(of_system[0]); i++)
-        read_file(y->s.d, of_system[i].path, of_system[i].word, f);
+    for (size_t i = 0; !f.n && i < sizeof(of_system) / sizeof(of_system[0]); i++)
+        read_file(d, of_system[i].path, of_system[i].word, &f);
+    return f.n;
+}
+
+/* A list of plain servers. NULL without memory. */
+static struct ns_list *make_list(struct dns *d, const struct endpoint *at, unsigned n)
+{
+    char text[SERVERS_MAX][ENDPOINT_STRLEN];
+    const char *v[SERVERS_MAX];
+    struct ns_list *l;
+    struct diag ignored;
+
+    for (unsigned i = 0; i < n; i++)
+        v[i] = endpoint_str(&at[i], text[i]);
+    diag_init(&ignored, "", NULL, 0, false);
+    l = ns_list_new(d, &(struct cfg_strs){ .n = n, .v = v }, false, "", &ignored);
+    diag_fini(&ignored);
+    return l;
 }
 
 static int refresh(struct system_ns *y)
 {
     uint64_t now = loop_now(y->s.d->loop);
+    struct endpoint at[SERVERS_MAX];
     struct ns_list *fresh;
-    struct found f;
-    struct diag ignored;
+    unsigned n;
 
     if (y->list && now < y->until_ms)
         return 0;
-    find_servers(y, &f);
-    if (!f.n && y->list) /* the old ones are better than none */
+    n = ns_system_find(y->s.d, &y->s.spec, at, SERVERS_MAX);
+    if (!n && y->list) /* the old ones are better than none */
         return 0;
-    diag_init(&ignored, "", NULL, 0, false);
-    fresh = ns_list_new(y->s.d, &(struct cfg_strs){ .n = f.n, .v = f.v }, false, "", &ignored);
-    diag_fini(&ignored);
-    if (!fresh)
+    if (!(fresh = make_list(y->s.d, at, n)))
         return y->list ? 0 : -ENOMEM;
     ns_list_put(y->list);
     y->list = fresh;

@@ -17,6 +17,7 @@
 #include "dns/fakelog.h"
 #include "dns/filter.h"
 #include "dns/hosts.h"
+#include "dns/reverse.h"
 #include "dns/routes.h"
 
 #define IN_FLIGHT_MAX 1024
@@ -63,14 +64,15 @@ struct dns {
     const struct profile *p;
     const struct profile *reading; /* while a profile is read: that one */
     char *state_dir;
-    const char *hosts_file;
+    const char *root;    /* "" but for tests */
     struct dialer *ways; /* NULL: every server is asked straight */
     struct resolver resolver;
     /* what we know */
     struct hosts *hosts;
     struct filter *filter;
-    struct fakeip *fake; /* once made, it stays */
-    struct fakelog *log; /* NULL: nothing is remembered */
+    struct reverse *reverse; /* NULL: mode normal */
+    struct fakeip *fake;     /* once made, it stays */
+    struct fakelog *log;     /* NULL: nothing is remembered */
     bool faking, small_said, loop_said;
     uint64_t full_said_ms;
     struct job write;  /* log, at the end of the turn */

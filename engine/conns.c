@@ -80,7 +80,10 @@ static void view(struct engine *e, const struct flow *f, bool closed, struct con
     v->n_chain = f->n_chain;
     for (int i = 0; i < f->n_chain; i++)
         v->chain[i] = f->chain[i]->name;
-    v->dns_mode = f->meta.host_from == HOST_FAKEIP ? "fake-ip" : "normal";
+    v->dns_mode = f->meta.via == FLOW_VIA_INNER       ? "normal"
+                  : f->meta.host_from == HOST_FAKEIP  ? "fake-ip"
+                  : f->meta.host_from == HOST_REVERSE ? "redir-host"
+                                                      : "normal";
     v->remote = f->meta.dst.at;
     v->state = closed ? "closed" : states[f->state];
 }
@@ -100,7 +103,7 @@ void eng_each_flow(struct engine *e, bool closed, void (*fn)(void *arg, const st
         }
         return;
     }
-    list_each_safe(n, tmp, &e->flows) {
+    list_each_safe (n, tmp, &e->flows) {
         view(e, container_of(n, struct flow, node), false, &v);
         fn(arg, &v);
     }
@@ -111,7 +114,7 @@ unsigned eng_kill(struct engine *e, const uint8_t *uuid)
     uint8_t id[16];
     unsigned n = 0;
 
-    list_each_safe(node, tmp, &e->flows) {
+    list_each_safe (node, tmp, &e->flows) {
         struct flow *f = container_of(node, struct flow, node);
 
         uuid_of(e, f->id, id);

@@ -178,6 +178,8 @@ static void dial(struct tcp_flow *t)
 
     if (to.host && res->known && res->known(res, to.host, &to.at.ip))
         to.host = NULL; /* a hosts entry replaces the name, through a proxy too */
+    if (t->f.meta.host_from == HOST_REVERSE && t->f.meta.via != FLOW_VIA_INNER)
+        to.host = NULL; /* the program chose the address; what it is called is for the rules */
     if (to.host && t->public_only && flow_leaf(&t->f)->ops->action == OUT_DIRECT)
         dial_public_address(t, &to);
     else

@@ -111,7 +111,7 @@ struct conn_view {
     const char *rule_payload;
     const char *chain[OUT_CHAIN_MAX]; /* outermost group first, leaf last */
     int n_chain;
-    const char *dns_mode;      /* "fake-ip", "normal" */
+    const char *dns_mode;      /* "fake-ip", "redir-host", "normal" */
     struct endpoint remote;    /* address really dialled, if known */
     const char *state;         /* "name", "match", "dial", "relay", "closing" */
 };

@@ -138,6 +138,8 @@ int name_of(struct engine *e, struct flow_meta *m)
         m->dst.host = host;
         m->dst.at.ip = (struct addr){ 0 };
         m->host_from = HOST_FAKEIP;
+    } else if (!m->dst.host && (m->dst.host = dns_real_name(e->dns, &m->orig.ip))) {
+        m->host_from = HOST_REVERSE;
     }
     if (m->dst.host && !addr_is_set(&m->dst.at.ip) && e->env.resolver->known)
         e->env.resolver->known(e->env.resolver, m->dst.host, &m->dst.at.ip); /* hosts entries need no question */

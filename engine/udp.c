@@ -294,6 +294,8 @@ static void send_now(struct udp_pair *p, const void *buf, size_t len)
 {
     struct dest to = p->f.meta.dst;
 
+    if (p->f.meta.host_from == HOST_REVERSE)
+        to.host = NULL; /* the program chose the address; what it is called is for the rules */
     if (addr_is_set(&p->real.ip) && flow_leaf(&p->f)->ops->action == OUT_DIRECT)
         to = (struct dest){ .at = p->real };
     touch(p);
@@ -313,7 +315,7 @@ static void relay(struct udp_pair *p)
         return;
     }
     list_append(&p->sess->pairs, &p->in_sess);
-    if (p->f.meta.dst.host)
+    if (p->f.meta.dst.host && p->f.meta.host_from != HOST_REVERSE)
         list_push(&p->sess->named, &p->in_named); /* newest first: it is the likeliest to be answered next */
     for (struct held *h = p->held; h; h = h->next)
         send_now(p, h->data, h->len);
@@ -378,7 +380,7 @@ static void act(struct udp_pair *p, const struct verdict *v)
     case OUT_PROXY: relay(p); return;
     case OUT_DIRECT: break;
     }
-    if (p->f.meta.dst.host)
+    if (p->f.meta.dst.host && p->f.meta.host_from != HOST_REVERSE)
         look_up(p, LOOKUP_DIRECT, on_direct_address);
     else
         relay(p);

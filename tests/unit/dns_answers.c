@@ -7,12 +7,14 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
 #include "core/log.h"
 #include "dns/hosts.h"
 #include "dns/msg.h"
+#include "dns/reverse.h"
 #include "tests/unit/dns_world.h"
 
 static struct dns_world w;
@@ -294,14 +296,19 @@ static void write_file(const char *path, const char *text)
 
 static void the_systems_hosts_file(void **state)
 {
-    static const char path[] = "/tmp/shunt-unit-hosts";
+    char root[] = "/tmp/shunt-unit-XXXXXX", etc[64], path[128];
     struct host h;
+
+    assert_non_null(mkdtemp(root));
+    snprintf(etc, sizeof(etc), "%s/etc", root);
+    snprintf(path, sizeof(path), "%s/hosts", etc);
+    mkdir(etc, 0700);
 
     write_file(path, "# words\n10.1.0.1 One.test one # more words\n10.1.0.2\ttwo.test\n2001:db8::1 one.test\nfe80::1%lo "
                      "zone.test\nnonsense\n\n10.1.0.9 profile.test\n10.1.0.3 two.test");
     world_begin(&w);
     ns_open(&up, w.loop, "127.0.0.1", script_plain);
-    w.opts.hosts_file = path;
+    w.opts.root = root;
     world_start(&w, "hosts: { profile.test: 10.2.0.1 }\ndns: { ipv6: true, nameserver: ['127.0.0.1:%u'] }\n", up.port);
     assert_string_equal(world_ask_here(&w, "one.test", T_A, 0), "NOERROR aa ra | one.test A | one.test 10 A 10.1.0.1");
     assert_string_equal(world_ask_here(&w, "one", T_A, 0), "NOERROR aa ra | one A | one 10 A 10.1.0.1");
@@ -318,7 +325,7 @@ static void the_systems_hosts_file(void **state)
 
     diag_init(&d, "test.yaml", NULL, 0, false);
     p = profile_load("{}", 2, &d);
-    hosts = hosts_new(p, path, &d);
+    hosts = hosts_new(p, root, &d);
     assert_true(hosts_find(hosts, "two.test", &h));
     assert_int_equal(h.n, 2);
     write_file(path, "10.9.9.9 two.test\n");
@@ -331,9 +338,68 @@ static void the_systems_hosts_file(void **state)
     unlink(path);
     assert_true(hosts_refresh(hosts, 40000));
     assert_false(hosts_find(hosts, "two.test", &h));
+    rmdir(etc);
+    rmdir(root);
     hosts_free(hosts);
     profile_free(p);
     diag_fini(&d);
+}
+
+static void names_behind_real_addresses(void **state)
+{
+    static const char *const modes[] = { "redir-host", "fake-ip", "normal" };
+    struct addr a4, a6;
+
+    addr_parse("192.0.2.1", &a4);
+    addr_parse("2001:db8::1", &a6);
+    for (int i = 0; i < 3; i++) {
+        world_begin(&w);
+        ns_open(&up, w.loop, "127.0.0.1", script_plain);
+        world_start(&w,
+                    "hosts: { alias.test: real.test }\ndns: { enhanced-mode: %s, ipv6: true, nameserver: ['127.0.0.1:%u'], fake-ip-filter: "
+                    "[+.test] }\n",
+                    modes[i], up.port);
+        assert_null(dns_real_name(w.dns, &a4));
+        world_ask(&w, "One.test", T_A, 0);
+        world_ask(&w, "alias.test", T_AAAA, 0);
+        if (i == 2) {
+            assert_null(dns_real_name(w.dns, &a4));
+        } else {
+            assert_string_equal(dns_real_name(w.dns, &a4), "one.test");
+            assert_string_equal(dns_real_name(w.dns, &a6), "real.test");
+            world_ask(&w, "two.test", T_A, 0);
+            assert_string_equal(dns_real_name(w.dns, &a4), "two.test"); /* the last one counts */
+            world_jump(&w, 299000);
+            assert_non_null(dns_real_name(w.dns, &a4));
+            world_jump(&w, 2000);
+            assert_null(dns_real_name(w.dns, &a4));
+        }
+        END();
+    }
+}
+
+static void only_so_many_names_are_remembered(void **state)
+{
+    struct reverse *r = reverse_new();
+    struct addr a = { 4, { 11, 0, 0, 0 } }, lan = { 4, { 10, 0, 0, 1 } };
+
+    for (uint32_t i = 0; i < REVERSE_MAX + 10; i++) {
+        char name[32];
+
+        a.b[2] = (uint8_t)(i >> 8);
+        a.b[3] = (uint8_t)i;
+        snprintf(name, sizeof(name), "n%u.test", i);
+        reverse_note(r, &a, name, 0, 5000); /* for a second at least */
+    }
+    for (uint32_t i = 0; i < REVERSE_MAX + 10; i++) {
+        a.b[2] = (uint8_t)(i >> 8);
+        a.b[3] = (uint8_t)i;
+        assert_int_equal(reverse_find(r, &a, 5999) != NULL, i >= 10);
+    }
+    assert_null(reverse_find(r, &a, 6000));
+    reverse_note(r, &lan, "nas.test", 60, 5000);
+    assert_null(reverse_find(r, &lan, 5000));
+    reverse_free(r);
 }
 
 static void a_full_pool_says_servfail(void **state)
@@ -410,6 +476,8 @@ int main(void)
         cmocka_unit_test(hosts_that_are_switched_off),
         cmocka_unit_test(aliases_that_lead_in_circles_are_skipped),
         cmocka_unit_test(the_systems_hosts_file),
+        cmocka_unit_test(names_behind_real_addresses),
+        cmocka_unit_test(only_so_many_names_are_remembered),
         cmocka_unit_test(a_full_pool_says_servfail),
         cmocka_unit_test(queries_that_are_none),
         cmocka_unit_test(odd_names_and_classes_go_to_a_server_untouched),

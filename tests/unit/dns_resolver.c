@@ -2,6 +2,7 @@
  * dns_resolver.c - real answers: servers that are silent, refuse, lie, cut short or hang up; who is asked when; the cache in use; look-ups
  * of our own
  */
+#include <net/if.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -9,12 +10,13 @@
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
+#include <sys/stat.h>
 
 #include <cmocka.h>
 
 #include "core/err.h"
 #include "core/log.h"
-#include "dns/msg.h"
+#include "dns/private.h"
 #include "tests/unit/dns_ways.h"
 
 static struct dns_world w;
@@ -799,6 +801,74 @@ static void a_server_by_name(void **state)
     end_one();
 }
 
+static void write_file(const char *root, const char *path, const char *text)
+{
+    char whole[256];
+    FILE *f;
+
+    snprintf(whole, sizeof(whole), "%s%s", root, path);
+    for (char *p = whole + strlen(root) + 1; (p = strchr(p, '/')); p++) {
+        *p = 0;
+        mkdir(whole, 0700);
+        *p = '/';
+    }
+    f = fopen(whole, "w");
+    assert_non_null(f);
+    fputs(text, f);
+    fclose(f);
+}
+
+static void expect_system(const char *server, const char *root, const char *want)
+{
+    struct dns d = { .root = root };
+    struct endpoint at[8];
+    struct ns_spec n;
+    char got[512] = "";
+    unsigned count;
+
+    cidr_parse("198.18.0.0/16", &d.own[0]);
+    assert_null(ns_parse(server, &n));
+    count = ns_system_find(&d, &n, at, 8);
+    for (unsigned i = 0; i < count; i++) {
+        char text[ENDPOINT_STRLEN];
+
+        snprintf(got + strlen(got), sizeof(got) - strlen(got), "%s%s", i ? " " : "", endpoint_str(&at[i], text));
+    }
+    assert_string_equal(got, want);
+}
+
+static void servers_that_the_system_has(void **state)
+{
+    char root[] = "/tmp/shunt-unit-XXXXXX", cmd[64], lease[64];
+
+    assert_non_null(mkdtemp(root));
+    expect_system("system", root, "");
+    write_file(root, "/etc/resolv.conf",
+               "search test\nnameserver 127.0.0.53\nnameserver 127.1.2.3\n# nameserver 127.9.9.9\nnameserver 0.0.0.0\n"
+               "  nameserver 198.18.0.2\nnameserver 192.0.2.1\nnameserver ::1\nnameserver nonsense\noptions edns0\n");
+    expect_system("system", root, "192.0.2.1:53");
+    expect_system("dhcp://lo", root, "192.0.2.1:53"); /* nothing is known of a lease: as system */
+    write_file(root, "/run/systemd/resolve/resolv.conf", "nameserver 192.0.2.2\nnameserver 2001:db8::2\n");
+    expect_system("system", root, "192.0.2.2:53 [2001:db8::2]:53");
+    write_file(root, "/var/lib/dhcp/dhclient.lo.leases", "lease {\n  option domain-name-servers 192.0.2.4,192.0.2.5;\n}\n");
+    expect_system("dhcp://lo", root, "192.0.2.4:53 192.0.2.5:53");
+    expect_system("dhcp://eth9", root, "192.0.2.2:53 [2001:db8::2]:53");
+    snprintf(lease, sizeof(lease), "/run/systemd/netif/leases/%u", if_nametoindex("lo"));
+    write_file(root, lease, "ADDRESS=10.0.0.1\nDNS=192.0.2.6 192.0.2.7\n");
+    expect_system("dhcp://lo", root, "192.0.2.6:53 192.0.2.7:53");
+    snprintf(cmd, sizeof(cmd), "rm -r %s", root);
+    assert_int_equal(system(cmd), 0);
+}
+
+static void the_systems_servers_are_asked_as_a_list(void **state)
+{
+    begin();
+    world_start(&w, "dns: { enhanced-mode: normal, nameserver: [system] }\n"); /* whose root has no files */
+    assert_in_range(ask_ms("x.test", T_A), 0, 10);
+    assert_string_equal(w.answer, "SERVFAIL aa rd ra | x.test A");
+    world_end(&w);
+}
+
 /* ---- look-ups of our own ---- */
 
 static struct lookup look;
@@ -971,6 +1041,8 @@ int main(void)
         cmocka_unit_test(a_node_whose_name_is_resolved_through_itself),
         cmocka_unit_test(a_node_whose_name_another_server_knows),
         cmocka_unit_test(a_server_by_name),
+        cmocka_unit_test(servers_that_the_system_has),
+        cmocka_unit_test(the_systems_servers_are_asked_as_a_list),
         cmocka_unit_test(both_families_of_a_name),
         cmocka_unit_test(ipv6_is_waited_for_but_not_long),
         cmocka_unit_test(a_look_up_that_is_taken_back),

@@ -279,7 +279,7 @@ static inline void world_begin(struct dns_world *w)
     memset(w, 0, sizeof(*w));
     world_ms = 10000000;
     w->loop = loop_new();
-    w->opts = (struct dns_opts){ .loop = w->loop, .hosts_file = "/nonexistent" };
+    w->opts = (struct dns_opts){ .loop = w->loop, .root = "/nonexistent" };
 }
 
 __attribute__((format(printf, 2, 3))) static inline void world_start(struct dns_world *w, const char *fmt, ...)

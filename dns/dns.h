@@ -57,7 +57,8 @@ struct dns_answered {
 /* Serves on sockets that the caller owns and opened (non-blocking): n_udp UDP and n_tcp listening TCP sockets (the redirect target on
  * loopback). 0 or -err. */
 int dns_serve_fds(struct dns *d, const int *udp, int n_udp, const int *tcp, int n_tcp);
-/* Opens and serves `dns.listen` ("host:port") if set. A busy port is only logged. */
+/* Opens and serves dns.listen ("ADDRESS:PORT", ":PORT"; NULL: no more), in place of what was served before. What cannot be opened is only
+ * logged. */
 int dns_serve_listen(struct dns *d, const char *listen);
 /* Serves DNS over TCP (2-byte lengths) on an accepted stream, which is handed over (hijacked TCP port 53 of the TUN). */
 void dns_serve_stream(struct dns *d, struct stream *s);

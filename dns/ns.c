@@ -264,7 +264,11 @@ static bool is_ours(const struct dns *d, const struct ns_spec *n)
     for (unsigned i = 0; i < sizeof(d->own) / sizeof(d->own[0]); i++)
         if (d->own[i].ip.ver && cidr_contains(&d->own[i], &n->ip))
             return true;
-    return addr_is_loopback(&n->ip) && d->listen.port && n->port == d->listen.port;
+    for (unsigned i = 0; i < d->n_listen; i++)
+        if (n->port == d->listen[i].port &&
+            (addr_eq(&n->ip, &d->listen[i].ip) || (addr_is_unspecified(&d->listen[i].ip) && addr_is_loopback(&n->ip))))
+            return true;
+    return false;
 }
 
 static struct ns *make(struct dns *d, const char *text, const struct ns_spec *n)

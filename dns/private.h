@@ -57,6 +57,8 @@ void lookup_fini(struct dns *d);
 
 void pending_drop_all(struct dns *d); /* clients that wait are not answered any more */
 void server_init(struct dns *d);
+/* Where dns.listen wants to be heard: 0..2 endpoints. */
+unsigned listen_parse(const char *text, struct endpoint at[2]);
 void server_fini(struct dns *d);
 
 struct dns {
@@ -78,9 +80,10 @@ struct dns {
     struct job write;  /* log, at the end of the turn */
     struct timer tend; /* log, from time to time */
     /* what we ask */
-    struct list_head servers; /* struct ns */
-    struct cidr own[4];       /* nobody there but us */
-    struct endpoint listen;   /* port 0 = we do not listen */
+    struct list_head servers;  /* struct ns */
+    struct cidr own[4];        /* nobody there but us */
+    struct endpoint listen[2]; /* n_listen of them are dns.listen */
+    unsigned n_listen;
     struct routes *routes;
     uint16_t next_route;
     struct cache *cache;
@@ -93,6 +96,7 @@ struct dns {
     struct list_head by_age;
     /* whom we answer */
     struct list_head listeners, conns, pending;
+    char *listen_text; /* owns; NULL = dns.listen is not served */
     uint32_t n_conns, n_pending;
 };
 

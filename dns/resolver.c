@@ -384,18 +384,6 @@ int resolver_init(struct dns *d)
     return r < 0 ? r : map_init(&d->flights, 16);
 }
 
-static struct endpoint listen_of(const char *text)
-{
-    char host[HOST_MAX + 1];
-    struct endpoint at = { .port = 0 };
-
-    if (text && *text == ':')
-        at.port = (uint16_t)strtoul(text + 1, NULL, 10);
-    else if (!text || hostport_split(text, host, &at.port) < 0)
-        at.port = 0;
-    return at;
-}
-
 int resolver_configure(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag)
 {
     struct cache *cache = cache_new((uint32_t)p->dns.cache_max);
@@ -405,7 +393,7 @@ int resolver_configure(struct dns *d, const struct profile *p, const struct rule
     d->own[1] = p->tun.inet6;
     d->own[2] = p->dns.fake4;
     d->own[3] = p->dns.fake6;
-    d->listen = listen_of(p->dns.listen);
+    d->n_listen = listen_parse(p->dns.listen, d->listen);
     d->ipv6_timeout_ms = p->dns.ipv6_timeout_ms;
     d->parallel = p->dns.parallel;
     d->reading = p;

@@ -1,10 +1,18 @@
 /*
  * server.c - where queries come from: the redirect's sockets on loopback, dns.listen, DNS over TCP from the TUN
  *
- * UDP in batches (recvmmsg). TCP and streams: two bytes of length before each message, several queries at once, answers in any order, 10 s
- * of patience; a connection's answers wait in its own small buffer, and one that does not read its answers is closed.
+ * UDP: up to 64 queries by one system call; their answers, and those that come from name servers in the same turn, go out by one system
+ * call at its end. Almost all of an answer's cost is the kernel's, so this is worth a quarter of it. A socket that is bound to no address
+ * tells which one was asked, and answers from there.
+ *
+ * TCP and streams: two bytes of length before each message, several queries at once, answers in any order, 10 s of patience; a connection's
+ * answers wait in its own small buffer, and one that does not read its answers is closed.
+ *
+ * The batches are memory of the program, one of each kind, and touched only as far as they are used.
  */
 #include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -14,7 +22,8 @@
 #include "core/sock.h"
 #include "dns/private.h"
 
-#define BATCH     32
+#define BATCH     64
+#define ROUNDS    4 /* batches of one socket in a turn */
 #define QUERY_MAX 4096
 #define CONNS_MAX 128
 #define IDLE_MS   10000
@@ -24,7 +33,8 @@ struct listener {
     struct list_head node;
     struct dns *d;
     struct io io;
-    bool tcp, ours; /* ours: to be closed by us */
+    bool tcp, ours, anywhere; /* ours: to be closed by us; anywhere: bound to no address */
+    struct job flush;
 };
 
 struct conn {
@@ -36,42 +46,134 @@ struct conn {
     uint8_t *out;
     size_t out_len, out_cap;
     unsigned asked; /* queries whose answers are still to come */
-    bool closing;
+    bool closing, eof; /* eof: it says no more, and waits for answers */
     struct timer idle;
     struct job reap;
 };
 
 /* ---- UDP ---- */
 
+union pktinfo {
+    char v4[CMSG_SPACE(sizeof(struct in_pktinfo))], v6[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+    struct cmsghdr align;
+};
+
+/* Datagrams on their way in, or out. */
+struct batch {
+    struct mmsghdr msg[BATCH];
+    struct iovec iov[BATCH];
+    struct sockaddr_storage peer[BATCH];
+    union pktinfo info[BATCH];
+    uint8_t data[BATCH][QUERY_MAX];
+    unsigned n;
+    struct listener *of; /* whose: of those on their way out */
+};
+static struct batch in, out;
+
+static void flush_out(void)
+{
+    unsigned done = 0;
+    int n;
+
+    while (done < out.n && (n = sendmmsg(out.of->io.fd, out.msg + done, out.n - done, MSG_NOSIGNAL | MSG_DONTWAIT)) != 0) {
+        if (n < 0 && errno == EINTR)
+            continue;
+        done += n > 0 ? (unsigned)n : 1; /* one that cannot be sent is left out: its client asks again */
+    }
+    out.n = 0;
+    out.of = NULL;
+}
+
+static void on_flush(struct job *j)
+{
+    if (out.of == container_of(j, struct listener, flush))
+        flush_out();
+}
+
+/* The answer leaves from the address that was asked. */
+static void set_source(struct msghdr *m, union pktinfo *info, const struct addr *a)
+{
+    struct cmsghdr *c;
+
+    if (!a->ver)
+        return;
+    memset(info, 0, sizeof(*info));
+    m->msg_control = info;
+    m->msg_controllen = a->ver == 4 ? sizeof(info->v4) : sizeof(info->v6);
+    c = CMSG_FIRSTHDR(m);
+    c->cmsg_level = a->ver == 4 ? IPPROTO_IP : IPPROTO_IPV6;
+    c->cmsg_type = a->ver == 4 ? IP_PKTINFO : IPV6_PKTINFO;
+    c->cmsg_len = a->ver == 4 ? CMSG_LEN(sizeof(struct in_pktinfo)) : CMSG_LEN(sizeof(struct in6_pktinfo));
+    if (a->ver == 4)
+        memcpy(&((struct in_pktinfo *)(void *)CMSG_DATA(c))->ipi_spec_dst, a->b, 4);
+    else
+        memcpy(&((struct in6_pktinfo *)(void *)CMSG_DATA(c))->ipi6_addr, a->b, 16);
+}
+
 static void udp_reply(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len)
 {
     struct listener *l = arg;
-    struct sockaddr_storage ss;
-    socklen_t n = endpoint_to_sockaddr(client, &ss);
+    unsigned i;
 
-    sendto(l->io.fd, msg, len, MSG_NOSIGNAL, (struct sockaddr *)&ss, n);
+    if (out.n == BATCH || (out.n && out.of != l))
+        flush_out();
+    i = out.n++;
+    out.of = l;
+    memcpy(out.data[i], msg, len); /* at most DNS_UDP_MAX */
+    out.iov[i] = (struct iovec){ out.data[i], len };
+    out.msg[i].msg_hdr = (struct msghdr){
+        .msg_name = &out.peer[i], .msg_namelen = endpoint_to_sockaddr(client, &out.peer[i]), .msg_iov = &out.iov[i], .msg_iovlen = 1
+    };
+    set_source(&out.msg[i].msg_hdr, &out.info[i], &server->ip);
+    loop_defer(l->d->loop, &l->flush);
+}
+
+static struct addr address_asked(struct msghdr *m)
+{
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(m); c; c = CMSG_NXTHDR(m, c)) {
+        if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO)
+            return addr_v4((const uint8_t *)&((struct in_pktinfo *)(void *)CMSG_DATA(c))->ipi_spec_dst);
+        if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO)
+            return addr_v6((const uint8_t *)&((struct in6_pktinfo *)(void *)CMSG_DATA(c))->ipi6_addr);
+    }
+    return (struct addr){ 0 };
+}
+
+static void prepare_in(bool with_info)
+{
+    for (unsigned i = 0; i < BATCH; i++) {
+        in.iov[i] = (struct iovec){ in.data[i], QUERY_MAX };
+        in.msg[i].msg_hdr =
+            (struct msghdr){ .msg_name = &in.peer[i], .msg_namelen = sizeof(in.peer[i]), .msg_iov = &in.iov[i], .msg_iovlen = 1 };
+        if (with_info) {
+            in.msg[i].msg_hdr.msg_control = &in.info[i];
+            in.msg[i].msg_hdr.msg_controllen = sizeof(in.info[i]);
+        }
+    }
+}
+
+static void serve(struct listener *l, struct mmsghdr *m, const uint8_t *query, const struct dns_client *c)
+{
+    struct endpoint from, to = { 0 };
+
+    if (m->msg_hdr.msg_flags & MSG_TRUNC || endpoint_from_sockaddr(m->msg_hdr.msg_name, &from) < 0)
+        return;
+    if (l->anywhere)
+        to.ip = address_asked(&m->msg_hdr);
+    dns_query(l->d, query, m->msg_len, c, &from, &to);
 }
 
 static void on_udp(struct io *io, uint32_t ready)
 {
-    static uint8_t mem[BATCH][QUERY_MAX];
     struct listener *l = container_of(io, struct listener, io);
-    struct sockaddr_storage ss[BATCH];
-    struct mmsghdr m[BATCH];
-    struct iovec iov[BATCH];
     struct dns_client c = { udp_reply, l };
-    int n;
+    int n = BATCH;
 
-    for (int i = 0; i < BATCH; i++) {
-        iov[i] = (struct iovec){ mem[i], QUERY_MAX };
-        m[i].msg_hdr = (struct msghdr){ .msg_name = &ss[i], .msg_namelen = sizeof(ss[i]), .msg_iov = &iov[i], .msg_iovlen = 1 };
-    }
-    n = recvmmsg(io->fd, m, BATCH, 0, NULL);
-    for (int i = 0; i < n; i++) {
-        struct endpoint from, to = { 0 };
-
-        if (endpoint_from_sockaddr((struct sockaddr *)&ss[i], &from) == 0 && !(m[i].msg_hdr.msg_flags & MSG_TRUNC))
-            dns_query(l->d, mem[i], m[i].msg_len, &c, &from, &to);
+    for (int round = 0; round < ROUNDS && n == BATCH; round++) {
+        prepare_in(l->anywhere);
+        n = recvmmsg(io->fd, in.msg, BATCH, MSG_DONTWAIT, NULL);
+        for (int i = 0; i < n; i++)
+            serve(l, &in.msg[i], in.data[i], &c);
     }
 }
 
@@ -115,11 +217,13 @@ static void conn_write(struct conn *c)
         c->out_len -= (size_t)n;
         memmove(c->out, c->out + n, c->out_len);
     }
-    if (!c->out_len && !c->closing) { /* an idle connection holds no answer buffer */
-        free(c->out);
-        c->out = NULL;
-        c->out_cap = 0;
-    }
+    if (c->out_len || c->closing)
+        return;
+    free(c->out); /* an idle connection holds no answer buffer */
+    c->out = NULL;
+    c->out_cap = 0;
+    if (c->eof && !c->asked)
+        conn_close(c, 0);
 }
 
 static void conn_reply(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len)
@@ -187,8 +291,9 @@ static void conn_read(struct conn *c)
         c->in_len += (size_t)n;
         timer_set(c->d->loop, &c->idle, IDLE_MS);
     }
-    if (n < 0 && (n != -STREAM_EOF || (!c->asked && !c->out_len)))
-        conn_close(c, n == -STREAM_EOF ? 0 : (int)n);
+    c->eof = n == -STREAM_EOF;
+    if (n < 0 && (!c->eof || (!c->asked && !c->out_len)))
+        conn_close(c, c->eof ? 0 : (int)n);
 }
 
 static void on_conn(struct stream *s, unsigned what)
@@ -254,7 +359,7 @@ static void on_accept(struct io *io, uint32_t ready)
 
 /* ---- sockets ---- */
 
-static int listen_on(struct dns *d, int fd, bool tcp, bool ours)
+static int listen_on(struct dns *d, int fd, bool tcp, bool ours, bool anywhere)
 {
     struct listener *l = calloc(1, sizeof(*l));
     int r;
@@ -264,7 +369,9 @@ static int listen_on(struct dns *d, int fd, bool tcp, bool ours)
     l->d = d;
     l->tcp = tcp;
     l->ours = ours;
+    l->anywhere = anywhere;
     l->io.cb = tcp ? on_accept : on_udp;
+    l->flush.cb = on_flush;
     if ((r = io_watch(d->loop, &l->io, fd, IO_READ)) < 0) {
         free(l);
         return r;
@@ -278,50 +385,113 @@ int dns_serve_fds(struct dns *d, const int *udp, int n_udp, const int *tcp, int 
     int r = 0;
 
     for (int i = 0; i < n_udp && !r; i++)
-        r = listen_on(d, udp[i], false, false);
+        r = listen_on(d, udp[i], false, false, false);
     for (int i = 0; i < n_tcp && !r; i++)
-        r = listen_on(d, tcp[i], true, false);
+        r = listen_on(d, tcp[i], true, false, false);
     return r;
 }
+
+static void listener_close(struct listener *l)
+{
+    if (out.of == l)
+        flush_out();
+    job_cancel(&l->flush);
+    list_del(&l->node);
+    io_unwatch(&l->io);
+    if (l->ours)
+        close(l->io.fd);
+    free(l);
+}
+
+/* ---- dns.listen ---- */
 
 static int open_listen(const struct endpoint *at, int type)
 {
     struct sockaddr_storage ss;
     socklen_t len = endpoint_to_sockaddr(at, &ss);
-    int fd = socket(ss.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1;
+    int fd = socket(ss.ss_family, type | SOCK_NONBLOCK | SOCK_CLOEXEC, 0), one = 1, r;
 
     if (fd < 0)
         return -errno;
-    setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (type == SOCK_STREAM)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (at->ip.ver == 6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    if (type == SOCK_DGRAM && addr_is_unspecified(&at->ip))
+        setsockopt(fd, at->ip.ver == 4 ? IPPROTO_IP : IPPROTO_IPV6, at->ip.ver == 4 ? IP_PKTINFO : IPV6_RECVPKTINFO, &one, sizeof(one));
     if (bind(fd, (struct sockaddr *)&ss, len) == 0 && (type == SOCK_DGRAM || listen(fd, 64) == 0))
         return fd;
+    r = -errno;
     close(fd);
-    return -errno;
+    return r;
 }
 
-int dns_serve_listen(struct dns *d, const char *text)
+static void stop_listening(struct dns *d)
+{
+    list_each_safe (n, tmp, &d->listeners)
+        if (container_of(n, struct listener, node)->ours)
+            listener_close(container_of(n, struct listener, node));
+    free(d->listen_text);
+    d->listen_text = NULL;
+}
+
+unsigned listen_parse(const char *text, struct endpoint at[2])
 {
     char host[HOST_MAX + 1];
-    struct endpoint at = { 0 };
-    const char *addr = *text == ':' ? "0.0.0.0" : host;
+    unsigned n = 0;
 
-    if (*text == ':' ? (at.port = (uint16_t)strtoul(text + 1, NULL, 10)) == 0 : hostport_split(text, host, &at.port) < 0 || !at.port)
-        at.port = 0;
-    if (!at.port || addr_parse(*text != ':' && !strcmp(host, "localhost") ? "127.0.0.1" : addr, &at.ip) < 0) {
-        log_warn(LOG_DNS, "dns.listen: \"%s\" is not ADDRESS:PORT", text);
-        return -EINVAL;
+    if (!text || !*text)
+        return 0;
+    if (*text == ':') { /* every address of both families */
+        for (; n < 2; n++) {
+            char whole[64];
+
+            snprintf(whole, sizeof(whole), "%s%.32s", n ? "[::]" : "0.0.0.0", text);
+            if (endpoint_parse(whole, &at[n]) < 0)
+                return 0;
+        }
+        return n;
     }
-    for (int i = 0; i < 2; i++) {
-        int fd = open_listen(&at, i ? SOCK_STREAM : SOCK_DGRAM), r = fd < 0 ? fd : listen_on(d, fd, i, true);
+    if (hostport_split(text, host, &at[0].port) < 0 || !at[0].port)
+        return 0;
+    return addr_parse(strcmp(host, "localhost") != 0 ? host : "127.0.0.1", &at[0].ip) == 0;
+}
 
+static int serve_at(struct dns *d, const struct endpoint *at)
+{
+    char text[ENDPOINT_STRLEN];
+
+    for (int tcp = 0; tcp < 2; tcp++) {
+        int fd = open_listen(at, tcp ? SOCK_STREAM : SOCK_DGRAM), r = fd;
+
+        if (fd >= 0 && (r = listen_on(d, fd, tcp, true, addr_is_unspecified(&at->ip))) < 0)
+            close(fd);
         if (r < 0) {
-            log_warn(LOG_DNS, "dns.listen: %s (%s): %s", text, i ? "TCP" : "UDP", strerror(-r));
-            if (fd >= 0)
-                close(fd);
+            log_warn(LOG_DNS, "dns.listen: %s (%s): %s", endpoint_str(at, text), tcp ? "TCP" : "UDP", strerror(-r));
             return r;
         }
     }
     return 0;
+}
+
+int dns_serve_listen(struct dns *d, const char *text)
+{
+    struct endpoint at[2];
+    unsigned n = listen_parse(text, at);
+    int r = n || !text ? 0 : -EINVAL;
+
+    if (text && d->listen_text && !strcmp(text, d->listen_text))
+        return 0;
+    stop_listening(d);
+    if (r < 0)
+        log_warn(LOG_DNS, "dns.listen: \"%s\" is not ADDRESS:PORT", text);
+    if (!n || !(d->listen_text = strdup(text)))
+        return r;
+    for (unsigned i = 0; i < n && !r; i++)
+        r = serve_at(d, &at[i]);
+    if (r < 0) /* so that the next reload tries again */
+        stop_listening(d);
+    return r;
 }
 
 void server_init(struct dns *d)
@@ -340,13 +510,7 @@ void server_fini(struct dns *d)
         c->asked = 0; /* nothing pending is left to answer it */
         conn_close(c, -ECANCELED);
     }
-    for (struct list_head *n; (n = list_first(&d->listeners));) {
-        struct listener *l = container_of(n, struct listener, node);
-
-        list_del(n);
-        io_unwatch(&l->io);
-        if (l->ours)
-            close(l->io.fd);
-        free(l);
-    }
+    while (!list_empty(&d->listeners))
+        listener_close(container_of(list_first(&d->listeners), struct listener, node));
+    free(d->listen_text);
 }

@@ -42,6 +42,7 @@ int cmd_mode(const struct options *o);
 int cmd_groups(const struct options *o);
 int cmd_use(const struct options *o);
 int cmd_flows(const struct options *o);
+int cmd_dns(const struct options *o);
 int cmd_status(const struct options *o);
 int cmd_cleanup(const struct options *o);
 

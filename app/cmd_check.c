@@ -77,6 +77,8 @@ int cmd_check(const struct options *o)
         return EXIT_NOT_SO;
     diag_init(&d, name, NULL, 0, o->strict);
     p = policy_judge(&in.profile, inputs_local(&in), &env, &d);
+    if (p)
+        policy_check_dns(p, &d);
     ok = p && d.n_errors == 0;
     diag_sort(&d);
     if (o->json)

@@ -27,6 +27,7 @@ static const struct verb verbs[] = {
     { "groups", "groups [--json]", "list groups with their members and choice", "djc", cmd_groups },
     { "use", "use GROUP NODE", "choose a group's node", "djc", cmd_use },
     { "flows", "flows [--follow] [--closed] [--json]", "live flows: target, rule, path, bytes", "djcl", cmd_flows },
+    { "dns", "dns NAME [TYPE] [--json] | dns flush [fakeip]", "what a program is told about a name, and by whom; or forget answers", "djc", cmd_dns },
     { "status", "status [--json]", "what runs, what was skipped, what is wrong", "djc", cmd_status },
     { "cleanup", "cleanup [-d DIR]", "undo whatever a killed shunt left behind; safe at any time", "d", cmd_cleanup },
     { "worker", NULL, NULL, "fd", cmd_worker }, /* the second process; not for people */

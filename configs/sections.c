@@ -227,7 +227,7 @@ static const struct cfg_field top[] = {
     { "external-ui", CFG_STR, P(external_ui), .lacks = "no pages are served" },
     { "external-ui-name", CFG_STR, P(external_ui_name) },
     { "external-ui-url", CFG_STR, P(external_ui_url) },
-    { "external-doh-server", CFG_STR, P(external_doh_server), .lacks = "the controller answers no DNS" },
+    { "external-doh-server", CFG_STR, P(external_doh_server) },
     { "secret", CFG_SECRET, P(secret) },
     /* how connections are made */
     { "interface-name", CFG_STR, P(interface_name) },

@@ -67,11 +67,11 @@ int access_check(const struct access_conf *c, const struct access_req *r, bool *
     }
     presented = secret && presents_secret(c, r);
     *cors = listed || (r->origin && presented);
-    if (secret && !presented)
+    if (secret && !presented && !r->doh)
         return 401;
     if (r->origin && !listed && !presented)
         return 403;
-    if (!secret && r->has_body && (!r->content_type || strncasecmp(r->content_type, "application/json", 16) != 0))
+    if (!secret && r->has_body && !r->doh && (!r->content_type || strncasecmp(r->content_type, "application/json", 16) != 0))
         return 403;
     return 0;
 }

@@ -23,6 +23,7 @@ struct access_req {
     bool local;                  /* came by the Unix socket: all is granted */
     const char *method, *host, *origin, *authorization, *token, *content_type;
     bool websocket, has_body;
+    bool doh;                    /* for the DNS end-point: no secret, and a body of its own type */
 };
 /* 0 = granted; else the HTTP status to answer: 401, 403. *cors is set when the answer may carry CORS headers for the origin. */
 int access_check(const struct access_conf *c, const struct access_req *r, bool *cors);
@@ -60,6 +61,7 @@ struct ctl {
     char *host, *secret;
     struct access_fails fails;
     struct list_head subs;
+    struct list_head asked;      /* questions to the resolver that are not answered yet */
     struct timer tick;
     enum log_level log_level;
 };
@@ -78,6 +80,7 @@ struct request {
     int n_arg;
     bool suspended;            /* an answer comes later (explain) */
     json_t *later;
+    struct MHD_Response *later_raw; /* instead of JSON */
     int later_status;
     struct eng_explain *explain;
 };
@@ -88,6 +91,7 @@ enum MHD_Result answer_json(struct request *q, int status, json_t *j); /* takes 
 enum MHD_Result answer_empty(struct request *q, int status);
 enum MHD_Result answer_error(struct request *q, int status, const char *text);
 enum MHD_Result queue_response(struct request *q, int status, struct MHD_Response *r);
+enum MHD_Result answer_later(struct request *q); /* what later, later_raw and later_status say */
 bool is_websocket(struct MHD_Connection *conn);
 const char *query_arg(struct request *q, const char *key);
 
@@ -96,6 +100,17 @@ const char *query_arg(struct request *q, const char *key);
 enum MHD_Result route(struct request *q);
 /* %XX once; the caller frees. NULL: no memory. */
 char *percent_decode(const char *s, size_t n);
+
+/* ---- dns.c ---- */
+
+enum MHD_Result get_dns_query(struct request *q);
+enum MHD_Result post_dns_flush(struct request *q);
+enum MHD_Result post_fakeip_flush(struct request *q);
+/* The RFC 8484 end-point, if the profile has one. */
+bool is_doh(const struct request *q);
+enum MHD_Result serve_doh(struct request *q);
+/* The controller ends: who waits for an answer is told. */
+void dns_forget_asked(struct ctl *c);
 
 /* ---- json.c ---- */
 

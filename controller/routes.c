@@ -359,6 +359,9 @@ static const struct {
     { "DELETE", "/connections/*", delete_connection },
     { "GET", "/traffic", get_traffic },
     { "GET", "/memory", get_memory },
+    { "GET", "/dns/query", get_dns_query },
+    { "POST", "/cache/dns/flush", post_dns_flush },
+    { "POST", "/cache/fakeip/flush", post_fakeip_flush },
     { "GET", "/logs", get_logs },
     { "GET", "/shunt/status", get_status },
     { "GET", "/shunt/flows", get_flows },
@@ -391,6 +394,8 @@ enum MHD_Result route(struct request *q)
 {
     bool known = false;
 
+    if (is_doh(q))
+        return serve_doh(q);
     for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++) {
         while (q->n_arg)
             free(q->arg[--q->n_arg]);

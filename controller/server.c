@@ -61,6 +61,16 @@ enum MHD_Result answer_error(struct request *q, int status, const char *text)
     return answer_json(q, status, json_pack("{s:s}", "message", text));
 }
 
+enum MHD_Result answer_later(struct request *q)
+{
+    struct MHD_Response *raw = q->later_raw;
+    json_t *j = q->later;
+
+    q->later_raw = NULL;
+    q->later = NULL;
+    return raw ? queue_response(q, q->later_status, raw) : answer_json(q, q->later_status, j);
+}
+
 /* ---- requests ---- */
 
 static const char *header(struct request *q, const char *name)
@@ -130,6 +140,7 @@ static int check(struct request *q)
         .content_type = header(q, "Content-Type"),
         .websocket = is_websocket(q->conn),
         .has_body = header(q, "Transfer-Encoding") || (length && strcmp(length, "0") != 0),
+        .doh = is_doh(q),
     };
     struct addr peer = peer_of(q);
     uint64_t now = loop_now(q->ctl->loop);
@@ -195,12 +206,8 @@ static enum MHD_Result on_request(void *arg, struct MHD_Connection *conn, const 
         *n = 0;
         return MHD_YES;
     }
-    if (q->later) { /* resumed: the answer has come */
-        json_t *j = q->later;
-
-        q->later = NULL;
-        return answer_json(q, q->later_status, j);
-    }
+    if (q->later || q->later_raw) /* resumed: the answer has come */
+        return answer_later(q);
     if (q->suspended)
         return MHD_YES;
     if ((status = check(q)))
@@ -221,6 +228,8 @@ static void on_completed(void *arg, struct MHD_Connection *conn, void **state, e
     for (int i = 0; i < q->n_arg; i++)
         free(q->arg[i]);
     json_decref(q->later);
+    if (q->later_raw)
+        MHD_destroy_response(q->later_raw);
     free(q->body);
     free(q);
     *state = NULL;
@@ -396,6 +405,7 @@ int ctl_open(struct engine *e, const char *state_dir, struct ctl **out)
     c->eng = e;
     c->loop = eng_loop(e);
     stream_init(c);
+    list_init(&c->asked);
     take_config(c);
     if ((r = fd = open_unix(c)) < 0 || (r = listener_start(&c->unix_socket, c, fd, true)) < 0) {
         log_warn(LOG_API, "%s/shunt.sock: %s", state_dir, strerror(-r));
@@ -413,6 +423,7 @@ void ctl_reconfigure(struct ctl *c)
     if (!c)
         return;
     stream_fini(c);
+    dns_forget_asked(c);
     listener_stop(&c->tcp);
     free(c->at);
     c->at = NULL;
@@ -428,6 +439,7 @@ void ctl_close(struct ctl *c)
     if (!c)
         return;
     stream_fini(c);
+    dns_forget_asked(c);
     listener_stop(&c->tcp);
     listener_stop(&c->unix_socket);
     snprintf(path, sizeof(path), "%s/shunt.sock", c->state_dir);

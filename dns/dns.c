@@ -149,15 +149,6 @@ void dns_free(struct dns *d)
     free(d);
 }
 
-void dns_check(const struct profile *p, const struct rules_env *env, struct diag *diag)
-{
-    struct dns_opts o = { .profile = p, .env = env }; /* no loop: nothing is asked */
-    struct dns *d;
-
-    if (dns_new(&o, &d, diag) == 0)
-        dns_free(d);
-}
-
 struct resolver *dns_resolver(struct dns *d)
 {
     return &d->resolver;
@@ -281,18 +272,19 @@ static void send_answer(const struct pending *p, const uint8_t *msg, size_t len)
     uint8_t head[DNS_REPLY_MAX];
 
     if (len <= p->max) {
-        p->client.reply(p->client.arg, &p->from, &p->to, msg, len);
+        p->client.reply(p->client.arg, &p->from, &p->to, msg, len, &p->w.by);
         return;
     }
     len = msg_answer(p->query, &p->q, &(struct reply){ 0 }, head, sizeof(head));
     head[2] = (uint8_t)((head[2] & ~0x04) | 0x02); /* TC, not AA: ask by TCP */
-    p->client.reply(p->client.arg, &p->from, &p->to, head, len);
+    p->client.reply(p->client.arg, &p->from, &p->to, head, len, &p->w.by);
 }
 
-static void fail(const struct pending *p, int rcode)
+static void fail(struct pending *p, int rcode)
 {
     uint8_t out[DNS_REPLY_MAX];
 
+    p->w.by = (struct dns_answered){ .how = DNS_BY_NOBODY };
     send_answer(p, out, msg_answer(p->query, &p->q, &(struct reply){ .rcode = rcode }, out, sizeof(out)));
 }
 
@@ -310,12 +302,13 @@ void pending_drop_all(struct dns *d)
         struct pending *p = container_of(n, struct pending, node);
 
         resolve_cancel(&p->w);
+        p->client.reply(p->client.arg, &p->from, &p->to, "", 0, &(struct dns_answered){ .how = DNS_BY_NOBODY });
         pending_free(p);
     }
 }
 
 /* The answer of an alias: its addresses, behind a CNAME. */
-static void send_aliased(const struct pending *p, const uint8_t *msg, size_t len)
+static void send_aliased(struct pending *p, const uint8_t *msg, size_t len)
 {
     uint8_t out[DNS_REPLY_MAX];
     struct answer a;
@@ -357,14 +350,26 @@ static void on_real(struct waiter *w, int err, uint8_t *msg, size_t len)
     pending_free(p);
 }
 
+/* Too many wait: no is better than nothing. */
+static void refuse(const uint8_t *m, const struct question *q, const struct dns_client *c, const struct endpoint *client,
+                   const struct endpoint *server)
+{
+    uint8_t out[DNS_REPLY_MAX];
+    size_t len = msg_answer(m, q, &(struct reply){ .rcode = RC_SERVFAIL }, out, sizeof(out));
+
+    c->reply(c->arg, client, server, out, len, &(struct dns_answered){ .how = DNS_BY_NOBODY });
+}
+
 /* q's own name is asked for, or alias in its place. */
 static void ask_real(struct dns *d, const uint8_t *m, const struct question *q, const char *alias, const struct dns_client *c,
                      const struct endpoint *client, const struct endpoint *server, uint16_t max)
 {
     struct pending *p = d->n_pending < PENDING_MAX ? calloc(1, sizeof(*p) + q->end) : NULL;
 
-    if (!p)
+    if (!p) {
+        refuse(m, q, c, client, server);
         return;
+    }
     *p = (struct pending){ .d = d, .w.done = on_real, .client = *c, .q = *q, .max = max };
     if (client)
         p->from = *client;
@@ -407,26 +412,31 @@ static size_t answer_hosts(struct dns *d, const uint8_t *m, const struct questio
     return 0;
 }
 
-/* Answers from what we know without asking. Length; or 0, then *alias is what to ask for, or NULL: the name itself. */
-static size_t answer_here(struct dns *d, const uint8_t *m, const struct question *q, const char **alias, uint8_t *out, size_t room)
+/* Answers from what we know without asking, and says from what. Length; or 0, then *alias is what to ask for, or NULL: the name itself. */
+static size_t answer_here(struct dns *d, const uint8_t *m, const struct question *q, const char **alias, enum dns_how *how, uint8_t *out,
+                          size_t room)
 {
+    bool fakeable = d->faking && can_be_faked(q->type);
     const char *name = q->name;
     uint32_t slot;
     size_t n;
 
     *alias = NULL;
+    *how = DNS_BY_FAKE;
     if (q->class_ != C_IN || q->odd)
         return 0;
-    if (d->faking && can_be_faked(q->type) && (slot = fakeip_find(d->fake, name, q->name_len)) != FAKE_NONE &&
-        fakeip_marked(d->fake, slot)) {
+    if (fakeable && (slot = fakeip_find(d->fake, name, q->name_len)) != FAKE_NONE && fakeip_marked(d->fake, slot)) {
         fakeip_use(d->fake, slot, loop_now(d->loop));
         return answer_slot(d, m, q, slot, NULL, out, room);
     }
+    *how = DNS_BY_HOSTS;
     if ((q->type == T_A || q->type == T_AAAA || q->type == T_CNAME) && (n = answer_hosts(d, m, q, &name, alias, out, room)))
         return n;
-    if (q->type == T_PTR && (n = answer_ptr(d, m, q, out, room)))
+    *how = DNS_BY_FAKE;
+    if (fakeable && (n = answer_fake(d, m, q, name, *alias, out, room)))
         return n;
-    if (d->faking && can_be_faked(q->type) && (n = answer_fake(d, m, q, name, *alias, out, room)))
+    *how = DNS_BY_SELF;
+    if (q->type == T_PTR && (n = answer_ptr(d, m, q, out, room)))
         return n;
     if (q->type == T_AAAA && !d->p->dns.ipv6)
         return msg_answer(m, q, &(struct reply){ .alias = *alias, .alias_ttl = HOSTS_TTL }, out, room);
@@ -436,9 +446,10 @@ static size_t answer_here(struct dns *d, const uint8_t *m, const struct question
 void dns_query(struct dns *d, const void *msg, size_t len, const struct dns_client *c, const struct endpoint *client,
                const struct endpoint *server)
 {
+    struct dns_answered by = { .how = DNS_BY_SELF };
     uint8_t out[DNS_REPLY_MAX];
     const uint8_t *m = msg;
-    const char *alias;
+    const char *alias = NULL;
     struct question q;
     uint16_t max;
     size_t n = 0;
@@ -452,13 +463,13 @@ void dns_query(struct dns *d, const void *msg, size_t len, const struct dns_clie
     case MSG_BADVERS: n = msg_answer(m, &q, &(struct reply){ .rcode = RC_BADVERS }, out, sizeof(out)); break;
     case MSG_GOOD:
         max = !client ? DNS_MAX : q.client_max < DNS_UDP_MAX ? q.client_max : DNS_UDP_MAX;
-        if (!(n = answer_here(d, m, &q, &alias, out, max < sizeof(out) ? max : sizeof(out)))) {
+        if (c->real || !(n = answer_here(d, m, &q, &alias, &by.how, out, max < sizeof(out) ? max : sizeof(out)))) {
             ask_real(d, m, &q, alias, c, client, server, max);
             return;
         }
         break;
     }
-    c->reply(c->arg, client, server, out, n);
+    c->reply(c->arg, client, server, out, n, &by);
 }
 
 /* ---- names behind addresses ---- */

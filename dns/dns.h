@@ -15,7 +15,7 @@
 struct dns;
 
 struct dns_opts {
-    struct loop *loop;
+    struct loop *loop;             /* NULL: only judged; nothing may be asked */
     const struct profile *profile; /* borrowed until dns_free or dns_reconfigure */
     const struct rules_env *env;   /* rule providers and geo files for lists that name them; borrowed for the call, NULL = none */
     const char *state_dir;         /* fake-IP log lives here; NULL = memory only */
@@ -41,17 +41,6 @@ struct dns_way {
     const char *server, *via;
 };
 unsigned dns_ways_to(const struct dns *d, const char *host, struct dns_way *out, unsigned max);
-/* What a profile says about names, judged without touching anything. */
-void dns_check(const struct profile *p, const struct rules_env *env, struct diag *diag);
-
-/* Who answered a question. */
-enum dns_how { DNS_BY_FAKE, DNS_BY_HOSTS, DNS_BY_CACHE, DNS_BY_OLD /* kept, and over: no server answered in time */, DNS_BY_SERVER };
-struct dns_answered {
-    enum dns_how how;
-    const char *server; /* as the profile writes it, without a password; or NULL */
-    uint32_t ms;
-};
-
 /* --- serving --- */
 
 /* Serves on sockets that the caller owns and opened (non-blocking): n_udp UDP and n_tcp listening TCP sockets (the redirect target on
@@ -63,14 +52,55 @@ int dns_serve_listen(struct dns *d, const char *listen);
 /* Serves DNS over TCP (2-byte lengths) on an accepted stream, which is handed over (hijacked TCP port 53 of the TUN). */
 void dns_serve_stream(struct dns *d, struct stream *s);
 
-/* One query as a datagram, answered by reply() at once or later (never after dns_free; not at all for junk). client limits the number
- * waiting. reply's msg lives during the call; `len` is at most max_len (truncated with TC set otherwise). */
+/* Who answered a question. */
+enum dns_how {
+    DNS_BY_SELF, /* known without asking: a reverse name of ours, IPv6 that is off, an error */
+    DNS_BY_HOSTS,
+    DNS_BY_FAKE,
+    DNS_BY_CACHE,
+    DNS_BY_OLD, /* kept, and over: no server answered in time */
+    DNS_BY_SERVER,
+    DNS_BY_NOBODY /* no server answered */
+};
+extern const char *const dns_how_names[]; /* "self", "hosts", "fake-ip", "cache", "old", "server", "nobody" */
+struct dns_answered {
+    enum dns_how how;
+    const char *server; /* as the profile writes it, without a password; or NULL */
+    uint32_t ms;        /* it took */
+};
+
+/* One query as a datagram, answered by reply() at once or later (not at all for junk; with len 0 by dns_free). reply's
+ * arguments live during the call; the message is at most what the client takes (truncated with TC set otherwise). client NULL: it came by a
+ * stream. */
 struct dns_client {
-    void (*reply)(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len);
+    void (*reply)(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len,
+                  const struct dns_answered *by);
     void *arg;
+    bool real; /* neither hosts nor fake addresses: what the name servers say */
 };
 void dns_query(struct dns *d, const void *msg, size_t len, const struct dns_client *c, const struct endpoint *client,
                const struct endpoint *server);
+
+/* --- messages in words --- */
+
+#define DNS_ASK_MAX 512
+/* Builds a query. name: any case, with or without the final dot. Its length, 0 when it is no name. */
+size_t dns_make_query(const char *name, uint16_t type, uint8_t out[DNS_ASK_MAX]);
+/* "AAAA", "TYPE65", "65": 0 when it is none. */
+uint16_t dns_type(const char *word);
+/* buf has room for "TYPE65535". Returns buf, or static text. */
+const char *dns_type_name(uint16_t type, char buf[16]);
+
+/* One record, or the question (section 0: ttl and data are nothing). Lives during the call. */
+struct dns_record {
+    int section; /* 0 question, 1 answer, 2 authority, 3 additional */
+    const char *name;
+    uint16_t type, class_;
+    uint32_t ttl;
+    const char *data; /* as master files write it; what has no words as \# LENGTH HEX (RFC 3597) */
+};
+/* Calls fn for all, OPT left out; what is malformed ends it. */
+void dns_records(const void *msg, size_t len, void (*fn)(void *arg, const struct dns_record *r), void *arg);
 
 /* The name that somebody asked for and was told this real address, not long ago; NULL: nobody, or mode `normal`. Valid until the next turn
  * of the loop. */

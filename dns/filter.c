@@ -54,10 +54,10 @@ struct filter {
 static const char *why(int r)
 {
     switch (r) {
-    case -ENOENT: return "names nothing that this profile or its geo data have";
+    case -ENOENT: return "names nothing that this profile or its geo data have; it is skipped";
     case -ENODATA: return "names data that are not there yet: it matches nothing until they are";
-    case -EBADMSG: return "names a rule-provider that has no names, or whose file is broken";
-    default: return "is no name or pattern (*.x, +.x, .x)";
+    case -EBADMSG: return "names a rule-provider that has no names, or whose file is broken; it is skipped";
+    default: return "is no name or pattern (*.x, +.x, .x); it is skipped";
     }
 }
 
@@ -71,8 +71,7 @@ bool filter_add(struct matcher *m, const struct cfg_matcher *e, uint32_t id, con
     if (r < 0)
         return false;
     if ((r = matcher_add_name(m, element, id, NULL)) < 0 && r != -ENOMEM)
-        diag_warn(d, e->line, e->column, path, r == -ENODATA ? "missing-data" : "bad-value", "%s: \"%s\" %s; it is skipped", path, element,
-                  why(r));
+        diag_warn(d, e->line, e->column, path, r == -ENODATA ? "missing-data" : "bad-value", "%s: \"%s\" %s", path, element, why(r));
     free(element);
     return r != -ENOMEM;
 }

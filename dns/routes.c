@@ -98,6 +98,9 @@ static struct ns_list *list_or(const struct reading *rd, const struct cfg_strs *
 
     if (!l || l->n || !n)
         return l;
+    if (texts->n)
+        diag_warn(rd->diag, texts->at[0]->line, texts->at[0]->column, path, "bad-value",
+                  "%s: none of its servers can be used: the system's own and 1.1.1.1 are asked, in clear", path);
     ns_list_put(l);
     return ns_list_new(rd->d, &(struct cfg_strs){ .n = n, .v = (const char **)otherwise }, rules, path, rd->diag);
 }
@@ -118,6 +121,9 @@ static bool add_key(const struct reading *rd, struct policy *to, const struct cf
 
     if (!l)
         return false;
+    if (!l->n)
+        diag_warn(rd->diag, key->line, key->column, path, "bad-value", "%s: none of the servers can be used: these names are not found",
+                  path);
     to->routes[to->n] = route_to(rd->d, l, NULL);
     if (!last || !patterns || !last->patterns) {
         last = &to->runs[to->n_runs];

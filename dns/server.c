@@ -45,7 +45,7 @@ struct conn {
     size_t in_len;
     uint8_t *out;
     size_t out_len, out_cap;
-    unsigned asked; /* queries whose answers are still to come */
+    unsigned asked;    /* queries whose answers are still to come */
     bool closing, eof; /* eof: it says no more, and waits for answers */
     struct timer idle;
     struct job reap;
@@ -110,11 +110,14 @@ static void set_source(struct msghdr *m, union pktinfo *info, const struct addr 
         memcpy(&((struct in6_pktinfo *)(void *)CMSG_DATA(c))->ipi6_addr, a->b, 16);
 }
 
-static void udp_reply(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len)
+static void udp_reply(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len,
+                      const struct dns_answered *by)
 {
     struct listener *l = arg;
     unsigned i;
 
+    if (!len)
+        return;
     if (out.n == BATCH || (out.n && out.of != l))
         flush_out();
     i = out.n++;
@@ -166,7 +169,7 @@ static void serve(struct listener *l, struct mmsghdr *m, const uint8_t *query, c
 static void on_udp(struct io *io, uint32_t ready)
 {
     struct listener *l = container_of(io, struct listener, io);
-    struct dns_client c = { udp_reply, l };
+    struct dns_client c = { .reply = udp_reply, .arg = l };
     int n = BATCH;
 
     for (int round = 0; round < ROUNDS && n == BATCH; round++) {
@@ -226,7 +229,8 @@ static void conn_write(struct conn *c)
         conn_close(c, 0);
 }
 
-static void conn_reply(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len)
+static void conn_reply(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len,
+                       const struct dns_answered *by)
 {
     struct conn *c = arg;
     uint8_t *more;
@@ -237,6 +241,8 @@ static void conn_reply(void *arg, const struct endpoint *client, const struct en
             loop_defer(c->d->loop, &c->reap);
         return;
     }
+    if (!len)
+        return;
     if (c->out_len + 2 + len > OUT_MAX)
         return; /* does not read its answers; the idle timer ends it */
     if (c->out_len + 2 + len > c->out_cap) {
@@ -262,7 +268,7 @@ static bool conn_take(struct conn *c)
     if (c->in_len < 2 || c->in_len < 2 + len)
         return false;
     c->asked++;
-    dns_query(c->d, c->in + 2, len, &(struct dns_client){ conn_reply, c }, NULL, NULL);
+    dns_query(c->d, c->in + 2, len, &(struct dns_client){ .reply = conn_reply, .arg = c }, NULL, NULL);
     if (c->asked > before && c->d->n_pending == pending) { /* nobody will answer it */
         c->asked--;
         conn_close(c, -EBADMSG);
@@ -507,7 +513,6 @@ void server_fini(struct dns *d)
     for (struct list_head *n; (n = list_first(&d->conns));) {
         struct conn *c = container_of(n, struct conn, node);
 
-        c->asked = 0; /* nothing pending is left to answer it */
         conn_close(c, -ECANCELED);
     }
     while (!list_empty(&d->listeners))

@@ -144,8 +144,7 @@ static int serve_dns(struct engine *e)
         if (e->tun.dns_tcp[i] >= 0)
             tcp[nt++] = e->tun.dns_tcp[i];
     }
-    if (e->pol->profile->dns.listen)
-        dns_serve_listen(e->dns, e->pol->profile->dns.listen);
+    dns_serve_listen(e->dns, e->pol->profile->dns.listen);
     return dns_serve_fds(e->dns, udp, nu, tcp, nt);
 }
 
@@ -333,6 +332,7 @@ int eng_reload(struct engine *e, const struct cfg_input *profile, const struct c
     e->env.ipv6 = p->profile->ipv6;
     log_threshold = p->profile->log_level;
     set_hijack(e, p->profile);
+    dns_serve_listen(e->dns, p->profile->dns.enable ? p->profile->dns.listen : NULL);
     selected_load(e);
     diag_fini(&e->diag);
     e->diag = *d;
@@ -356,6 +356,11 @@ struct policy *eng_policy(struct engine *e)
 const struct profile *eng_profile(struct engine *e)
 {
     return e->pol->profile;
+}
+
+struct dns *eng_dns(struct engine *e)
+{
+    return e->dns;
 }
 
 enum mode eng_mode(const struct engine *e)

@@ -30,6 +30,8 @@ struct policy *policy_load(const struct cfg_input *body, const struct cfg_input 
 /* The same for who only wants to know: returns what could be built although d has errors. It must not carry traffic. */
 struct policy *policy_judge(const struct cfg_input *body, const struct cfg_input *local, const struct out_env *env, struct diag *d);
 void policy_put(struct policy *p);
+/* What the profile says about names and name servers, judged (an engine does that by itself). */
+void policy_check_dns(struct policy *p, struct diag *d);
 
 enum explain_action { EXPLAIN_PROXY, EXPLAIN_DIRECT, EXPLAIN_REJECT, EXPLAIN_REJECT_DROP, EXPLAIN_NONE };
 
@@ -77,6 +79,8 @@ int eng_reload(struct engine *e, const struct cfg_input *profile, const struct c
 struct loop *eng_loop(struct engine *e);
 struct policy *eng_policy(struct engine *e);      /* borrowed until the next reload */
 const struct profile *eng_profile(struct engine *e);
+struct dns;
+struct dns *eng_dns(struct engine *e);
 enum mode eng_mode(const struct engine *e);
 void eng_set_mode(struct engine *e, enum mode m); /* new flows at once */
 /* Chooses in a select group and remembers it (state file) when profile.store-selected. As out_select(). */

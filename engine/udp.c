@@ -424,11 +424,13 @@ static struct udp_pair *pair_new(struct engine *e, const struct flow_meta *m)
     return p;
 }
 
-static void dns_reply(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len)
+static void dns_reply(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len,
+                      const struct dns_answered *by)
 {
     struct engine *e = arg;
 
-    stack_udp_send(e->stack, server, client, msg, len);
+    if (len)
+        stack_udp_send(e->stack, server, client, msg, len);
 }
 
 void udp_sink(struct flow_sink *sk, const struct flow_meta *m, const void *buf, size_t len)
@@ -438,7 +440,7 @@ void udp_sink(struct flow_sink *sk, const struct flow_meta *m, const void *buf, 
     struct udp_pair *p;
 
     if (is_hijacked(e, &meta.orig)) {
-        dns_query(e->dns, buf, len, &(struct dns_client){ dns_reply, e }, &meta.src, &meta.orig);
+        dns_query(e->dns, buf, len, &(struct dns_client){ .reply = dns_reply, .arg = e }, &meta.src, &meta.orig);
         return;
     }
     if ((p = find_pair(e, &meta.src, &meta.orig))) {

@@ -201,3 +201,14 @@ void ways_check(struct policy *p, const struct dns *dns, struct diag *d)
     free(w.colour);
     free(w.path);
 }
+
+void policy_check_dns(struct policy *p, struct diag *d)
+{
+    struct dns_opts o = { .profile = p->profile };
+    struct dns *dns;
+
+    if (dns_new(&o, &dns, d) < 0)
+        return;
+    ways_check(p, dns, d);
+    dns_free(dns);
+}

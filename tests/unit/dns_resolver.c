@@ -374,7 +374,7 @@ static void many_who_ask_the_same_wait_for_one_answer(void **state)
     for (int i = 0; i < 10; i++) {
         clients[i].got = false;
         wquery(&q, (uint16_t)(1000 + i), i % 2 ? "X.test" : "x.TEST", T_A, i % 3 ? ASK_RD : ASK_RD | ASK_EDNS);
-        dns_query(w.dns, q.b, q.len, &(struct dns_client){ world_on_reply, &clients[i] }, &(struct endpoint){ .port = 9 },
+        dns_query(w.dns, q.b, q.len, &(struct dns_client){ .reply = world_on_reply, .arg = &clients[i] }, &(struct endpoint){ .port = 9 },
                   &(struct endpoint){ .port = 53 });
     }
     world_until(&w, &clients[9].got);
@@ -525,7 +525,7 @@ static void script_forwarder(struct ns_world *s, const uint8_t *query, size_t le
 {
     struct dns_world inner = { .got = false };
 
-    dns_query(w.dns, query, len, &(struct dns_client){ world_on_reply, &inner }, &(struct endpoint){ .port = 1 },
+    dns_query(w.dns, query, len, &(struct dns_client){ .reply = world_on_reply, .arg = &inner }, &(struct endpoint){ .port = 1 },
               &(struct endpoint){ .port = 53 });
     forwarder_first = inner.got && strstr(inner.answer, "SERVFAIL") != NULL;
     script_servfail(s, query, len, out);
@@ -594,7 +594,7 @@ static void many_under_way_answered_backwards(void **state)
     for (int i = 0; i < 200; i++) {
         snprintf(name, sizeof(name), "n%d.test", i);
         wquery(&q, (uint16_t)i, name, T_A, 0);
-        dns_query(w.dns, q.b, q.len, &(struct dns_client){ world_on_reply, &clients[i] }, &(struct endpoint){ .port = 9 },
+        dns_query(w.dns, q.b, q.len, &(struct dns_client){ .reply = world_on_reply, .arg = &clients[i] }, &(struct endpoint){ .port = 9 },
                   &(struct endpoint){ .port = 53 });
     }
     world_pass(&w, 20);

@@ -243,16 +243,21 @@ struct dns_world {
     struct dns *dns;
     struct dns_opts opts;
     bool got;
+    struct dns_answered by;
+    char by_server[256];
     char answer[16384]; /* the last one, told */
     uint8_t raw[65536];
     size_t raw_len;
 };
 
-static inline void world_on_reply(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len)
+static inline void world_on_reply(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len,
+                                  const struct dns_answered *by)
 {
     struct dns_world *w = arg;
 
     w->got = true;
+    w->by = *by;
+    snprintf(w->by_server, sizeof(w->by_server), "%s", by->server ? by->server : "");
     memcpy(w->raw, msg, len);
     w->raw_len = len;
     snprintf(w->answer, sizeof(w->answer), "%s", told(msg, len));
@@ -364,7 +369,7 @@ static inline void world_send(struct dns_world *w, const uint8_t *msg, size_t le
 
     w->got = false;
     snprintf(w->answer, sizeof(w->answer), "no answer");
-    dns_query(w->dns, msg, len, &(struct dns_client){ world_on_reply, w }, tcp ? NULL : &client, tcp ? NULL : &server);
+    dns_query(w->dns, msg, len, &(struct dns_client){ .reply = world_on_reply, .arg = w }, tcp ? NULL : &client, tcp ? NULL : &server);
 }
 
 /* Asks and waits; what came, told; "no answer" when nothing did. */

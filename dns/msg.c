@@ -405,6 +405,8 @@ bool msg_parse_answer(const uint8_t *m, size_t len, const struct qkey *k, struct
             return false;
         a->opt = rec.type == T_OPT ? from : 0;
         if (rec.type == T_OPT) {
+            if (i < n - get16(m + 10))
+                return false; /* it has no business but among the additional ones */
             a->rcode |= (int)(rec.ttl >> 24) << 4;
             continue;
         }

@@ -103,6 +103,7 @@ static bool put_name(struct text *t, struct rd *r, const uint8_t *m, size_t len)
     struct rd at = *r;
     bool jumped = false, first = true;
     size_t lowest = (size_t)(r->p - m); /* pointers must lead before this */
+    size_t total = 1;
 
     for (;;) {
         uint8_t n = rd_u8(&at);
@@ -126,7 +127,7 @@ static bool put_name(struct text *t, struct rd *r, const uint8_t *m, size_t len)
         if (!n)
             break;
         label = rd_span(&at, n);
-        if (!rd_ok(&at))
+        if (!rd_ok(&at) || (total += 1u + n) > DNS_NAME)
             return false;
         if (!first)
             put(t, ".");

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "dns/dns.h"
 #include "dns/msg.h"
 #include "tests/fuzz/fuzz.h"
 
@@ -101,10 +102,18 @@ static void as_answer(const uint8_t *m, size_t len)
     check_answer(copy, msg_for_client(copy, n, query, &q), &k);
 }
 
+static void on_record(void *arg, const struct dns_record *r)
+{
+    MUST(r->section >= 0 && r->section <= 3 && *r->name && strlen(r->name) < DNS_NAME_TEXT);
+    for (const char *p = r->data; *p; p++)
+        MUST(*p >= ' ' && *p < 127);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     if (!size)
         return 0;
+    dns_records(data + 1, size - 1, on_record, NULL);
     if (data[0] & 1)
         as_answer(data + 1, size - 1);
     else

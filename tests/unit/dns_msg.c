@@ -533,6 +533,11 @@ static void odd_answers(void **state)
     assert_int_equal(a.opt, 0);
     assert_int_equal(msg_strip(w.b, &a), w.len);
 
+    whead(&w, 1, 0x8180, 1, 1, 0, 0); /* among the answers */
+    wquestion(&w, "a.test", T_A);
+    wopt(&w, 1232, 0, "", 0);
+    assert_false(take("a.test", T_A, &a));
+
     whead(&w, 1, 0x8180, 2, 0, 0, 0);
     wquestion(&w, "a.test", T_A);
     wquestion(&w, "a.test", T_A);

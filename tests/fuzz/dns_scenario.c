@@ -1,0 +1,374 @@
+/*
+ * dns_scenario.c - the resolver among name servers and clients whose every move is a byte of the input
+ *
+ *   clients ──► resolver ──► three servers on loopback: one by UDP and TCP, one by a stream, one for second opinions
+ *
+ * The input is a list of moves: a client asks, a look-up begins or is called off, a server answers (well, or with bytes changed), a
+ * connection breaks, time passes, the profile changes. What must hold: every client gets one answer, which answers his question and is no
+ * longer than he takes; every look-up ends once; in the end nothing is under way any more.
+ *
+ * The clock is the world's (dns_world.h); it stands still for everybody else between two inputs.
+ */
+#include "core/log.h"
+#include "dns/private.h"
+#include "tests/fuzz/fuzz.h"
+#include "tests/unit/dns_ways.h"
+
+#define MUST(what)                                                                                                                         \
+    do {                                                                                                                                   \
+        if (!(what))                                                                                                                       \
+            abort();                                                                                                                       \
+    } while (0)
+
+#define SERVERS   3
+#define CLIENTS   32
+#define LOOKUPS   4
+#define WAITING   24    /* queries that a server keeps until it is told to answer */
+#define END_MS    30000 /* by then everybody has what he gets */
+#define MOVES_MAX 100
+
+/* ---- the servers: they keep what they are asked, and answer when the input says so ---- */
+
+struct held {
+    uint8_t query[600];
+    size_t len;
+    struct sockaddr_in from;
+    bool by_tcp;
+    struct ns_conn *conn; /* by_tcp: may be gone by now */
+};
+static struct ns_world servers[SERVERS];
+static struct held held[SERVERS][WAITING];
+static unsigned n_held[SERVERS];
+
+static void script_hold(struct ns_world *s, const uint8_t *query, size_t len, struct wire *out)
+{
+    unsigned i = (unsigned)(s - servers);
+    struct held *h = &held[i][n_held[i]];
+
+    s->asked[0] = 0; /* nobody reads it */
+    MUST(len <= DNS_QUERY_MAX);
+    if (n_held[i] == WAITING)
+        return; /* lost on the way */
+    n_held[i]++;
+    memcpy(h->query, query, len);
+    h->len = len;
+    h->from = s->from;
+    h->by_tcp = s->by_tcp;
+    h->conn = NULL;
+    for (int c = 0; c < NS_CONNS && s->by_tcp; c++) /* the newest will do: whose question it is, is said by its id */
+        if (s->conns[c])
+            h->conn = s->conns[c];
+}
+
+static bool conn_lives(const struct ns_world *s, const struct ns_conn *c)
+{
+    for (int i = 0; i < NS_CONNS; i++)
+        if (s->conns[i] == c)
+            return c != NULL;
+    return false;
+}
+
+/* ---- the moves ---- */
+
+struct moves {
+    const uint8_t *p, *end;
+};
+
+static uint8_t next(struct moves *m)
+{
+    return m->p < m->end ? *m->p++ : 0;
+}
+
+/* What an honest server says, by the low bits of how: an address, an alias, no such name, a failure, cut short, nothing. */
+static void good_answer(struct wire *out, const struct held *h, unsigned how)
+{
+    static const uint8_t alias[] = { 1, 'b', 4, 'r', 'e', 'a', 'l', 4, 't', 'e', 's', 't', 0 };
+    uint32_t ttl = (how & 8) ? 1 : 300;
+
+    switch (how & 7) {
+    case 0:
+    case 1:
+        wanswer(out, h->query, h->len, 0x8180, 1, 0, 0);
+        waddr(out, NULL, ttl, how & 1 ? "2001:db8::1" : "192.0.2.1");
+        break;
+    case 2:
+        wanswer(out, h->query, h->len, 0x8180, 2, 0, 0);
+        wrecord(out, NULL, 5, ttl, alias, sizeof(alias));
+        waddr(out, "b.real.test", ttl, "192.0.2.2");
+        break;
+    case 3:
+        wanswer(out, h->query, h->len, 0x8183, 0, 1, 0);
+        wsoa(out, "test", ttl, 60);
+        break;
+    case 4: wanswer(out, h->query, h->len, 0x8182, 0, 0, 0); break;
+    case 5: wanswer(out, h->query, h->len, 0x8380, 0, 0, 0); break;
+    case 6: wanswer(out, h->query, h->len, 0x8180, 0, 0, 0); break;
+    case 7:
+        wanswer(out, h->query, h->len, 0x8180, 1, 0, 1);
+        waddr(out, NULL, ttl, "10.0.0.1");
+        wopt(out, 1232, 0, "", 0);
+        break;
+    }
+}
+
+static void change(struct wire *out, struct moves *m)
+{
+    uint8_t how = next(m);
+
+    for (unsigned n = how & 15; n; n--) {
+        size_t at = (size_t)next(m) << 1;
+
+        if (out->len)
+            out->b[(at + (how >> 7)) % out->len] ^= next(m);
+    }
+    if (how & 16)
+        out->len = out->len * next(m) / 256;
+    if (how & 32)
+        out->len += next(m); /* what an earlier answer left there */
+}
+
+/* Its client may have gone by now. */
+static void send_framed(struct ns_conn *c, const struct wire *out)
+{
+    uint8_t head[2] = { (uint8_t)(out->len >> 8), (uint8_t)out->len };
+    struct iovec both[] = { { head, 2 }, { (void *)out->b, out->len } };
+
+    if (sendmsg(c->io.fd, &(struct msghdr){ .msg_iov = both, .msg_iovlen = 2 }, MSG_NOSIGNAL) < 0)
+        ns_conn_close(c);
+}
+
+static void serve(unsigned i, struct moves *m, bool changed)
+{
+    static struct wire out;
+    uint8_t how = next(m);
+    struct ns_world *s = &servers[i];
+    unsigned which = n_held[i] ? (how >> 4) % n_held[i] : 0;
+    struct held h;
+
+    if (!n_held[i])
+        return;
+    h = held[i][which];
+    held[i][which] = held[i][--n_held[i]];
+    good_answer(&out, &h, how);
+    if (changed)
+        change(&out, m);
+    s->from = h.from;
+    if (!h.by_tcp)
+        ns_send_udp(s, &out);
+    else if (conn_lives(s, h.conn))
+        send_framed(h.conn, &out);
+}
+
+/* Bytes without a frame, or the end, on one of a server's connections. */
+static void break_conn(struct ns_world *s, struct moves *m)
+{
+    uint8_t how = next(m), junk[32];
+    size_t n = how & 31;
+
+    for (int i = 0; i < NS_CONNS; i++) {
+        if (!s->conns[i])
+            continue;
+        for (size_t k = 0; k < n; k++)
+            junk[k] = next(m);
+        if (!n || send(s->conns[i]->io.fd, junk, n, MSG_NOSIGNAL) < 0)
+            ns_conn_close(s->conns[i]);
+        return;
+    }
+}
+
+/* ---- clients and look-ups ---- */
+
+static struct dns_world w;
+static struct ways_world ways;
+
+struct client {
+    bool asks, by_stream;
+    struct qkey key;
+} clients[CLIENTS];
+
+static const char *const names[] = {
+    "a.real.test", "b.real.test", "fake.test", "alias.test", "p.real.test", "deep.loop.test", "4.0.18.198.in-addr.arpa", "A.Real.TEST"
+};
+
+static void on_reply(void *arg, const struct endpoint *to, const struct endpoint *from, const void *msg, size_t len,
+                     const struct dns_answered *by)
+{
+    struct client *c = arg;
+    struct answer a;
+
+    MUST(c->asks);
+    c->asks = false;
+    if (!len)
+        return; /* dns_free() */
+    MUST(len <= (c->by_stream ? 65535u : DNS_UDP_MAX));
+    MUST(msg_parse_answer(msg, len, &c->key, &a) && a.end == len);
+}
+
+static void ask(struct moves *m, uint8_t which)
+{
+    static const struct endpoint at = { { 4, { 10, 0, 0, 9 } }, 4321 }, to = { { 4, { 198, 18, 0, 2 } }, 53 };
+    static const uint16_t types[] = { 1, 28, 65, 15 };
+    static struct wire q;
+    struct client *c = clients;
+    uint8_t how = next(m);
+    struct question asked;
+
+    while (c < clients + CLIENTS && c->asks)
+        c++;
+    if (c == clients + CLIENTS)
+        return;
+    wquery(&q, how, names[which & 7], types[which >> 3 & 3], how & 31);
+    MUST(msg_parse_query(q.b, q.len, &asked) == MSG_GOOD);
+    qkey_of(q.b, &asked, &c->key);
+    c->asks = true;
+    c->by_stream = how & 32;
+    dns_query(w.dns, q.b, q.len, &(struct dns_client){ .reply = on_reply, .arg = c, .real = how & 64 }, c->by_stream ? NULL : &at,
+              c->by_stream ? NULL : &to);
+}
+
+static struct {
+    struct lookup l;
+    bool runs;
+} lookups[LOOKUPS];
+
+static void on_looked_up(struct lookup *l, int err)
+{
+    for (int i = 0; i < LOOKUPS; i++)
+        if (&lookups[i].l == l) {
+            MUST(lookups[i].runs && (err ? err < 0 : l->n >= 1 && l->n <= LOOKUP_MAX));
+            lookups[i].runs = false;
+        }
+}
+
+static void look_up(uint8_t how)
+{
+    struct resolver *r = dns_resolver(w.dns);
+    unsigned i = how & (LOOKUPS - 1);
+
+    if (lookups[i].runs) {
+        r->cancel(r, &lookups[i].l);
+        lookups[i].runs = false;
+        return;
+    }
+    lookups[i].l = (struct lookup){ .host = names[how >> 2 & 7], .why = (uint8_t)(how >> 5) % 3, .done = on_looked_up };
+    lookups[i].runs = r->lookup(r, &lookups[i].l) == 0;
+}
+
+/* ---- a scenario ---- */
+
+static struct profile *profiles[2];
+static unsigned profile; /* the one in force */
+static uint64_t clock_ms;
+
+static struct profile *profile_of(const char *fmt, ...)
+{
+    struct profile *p;
+    va_list ap;
+
+    va_start(ap, fmt);
+    p = world_profile(&w, fmt, ap);
+    va_end(ap);
+    return p;
+}
+
+int LLVMFuzzerInitialize(int *argc, char ***argv)
+{
+    const char *one = "127.0.0.1";
+
+    log_threshold = LOG_SILENT;
+    world_begin(&w);
+    ways_open(&ways, &w);
+    for (int i = 0; i < SERVERS; i++)
+        ns_open(&servers[i], w.loop, one, script_hold);
+    profiles[0] = profile_of("proxies: [{ name: P, type: socks5, server: 192.0.2.9, port: 1 }]\n"
+                             "hosts: { alias.test: a.real.test, plain.test: [ 10.0.0.1, '::1' ] }\n"
+                             "ipv6: true\n"
+                             "dns:\n"
+                             "  enable: true\n"
+                             "  ipv6: true\n"
+                             "  enhanced-mode: fake-ip\n"
+                             "  fake-ip-range: 198.18.0.0/28\n"
+                             "  fake-ip-range6: fdfe::/64\n"
+                             "  fake-ip-filter: [ '+.real.test' ]\n"
+                             "  default-nameserver: [ 127.0.0.1:%u ]\n"
+                             "  nameserver: [ 127.0.0.1:%u, 'tcp://ns.real.test:%u#P' ]\n"
+                             "  nameserver-policy: { p.real.test: 'tcp://127.0.0.1:%u#P', '+.loop.test': rcode://refused }\n",
+                             servers[0].port, servers[0].port, servers[1].port, servers[1].port);
+    profiles[1] = profile_of("proxies: [{ name: P, type: socks5, server: 192.0.2.9, port: 1 }]\n"
+                             "ipv6: true\n"
+                             "dns:\n"
+                             "  enable: true\n"
+                             "  ipv6: true\n"
+                             "  enhanced-mode: redir-host\n"
+                             "  cache-max-size: 4\n"
+                             "  nameserver: [ 127.0.0.1:%u, 'tcp://127.0.0.1:%u' ]\n"
+                             "  fallback: [ 'tcp://127.0.0.1:%u#P', '127.0.0.1:%u#ecs=192.0.2.0/24&disable-reuse=true' ]\n"
+                             "  fallback-filter: { geoip: false, ipcidr: [ 10.0.0.0/8 ], domain: [ b.real.test ] }\n"
+                             "  direct-nameserver: [ 'tcp://127.0.0.1:%u#P&disable-reuse=true' ]\n",
+                             servers[0].port, servers[1].port, servers[2].port, servers[2].port, servers[1].port);
+    clock_ms = world_ms;
+    world_ms = 0;
+    return 0;
+}
+
+static void move(struct moves *m)
+{
+    uint8_t b = next(m), arg = b >> 3;
+
+    switch (b & 7) {
+    case 0: ask(m, arg); break;
+    case 1: look_up(next(m)); break;
+    case 2: serve(arg % SERVERS, m, false); break;
+    case 3: serve(arg % SERVERS, m, true); break;
+    case 4: world_jump(&w, 1u << arg % 16); break;
+    case 5: break_conn(&servers[arg % SERVERS], m); break;
+    case 6:
+        if (arg & 1)
+            dns_flush(w.dns);
+        if (arg & 2)
+            dns_fake_flush(w.dns);
+        if (arg & 4)
+            ways.refuse = ways.refuse ? 0 : -ECONNREFUSED;
+        if (arg & 8)
+            MUST(dns_reconfigure(w.dns, profiles[profile = !profile], NULL, &w.d) == 0);
+        break;
+    case 7: loop_turn(w.loop, 0);
+    }
+}
+
+static bool all_done(void)
+{
+    for (int i = 0; i < CLIENTS; i++)
+        if (clients[i].asks)
+            return false;
+    for (int i = 0; i < LOOKUPS; i++)
+        if (lookups[i].runs)
+            return false;
+    return !w.dns->n_flights;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    struct moves m = { data, data + size };
+
+    world_ms = clock_ms;
+    loop_turn(w.loop, 0);
+    w.opts.profile = profiles[profile = 0];
+    diag_init(&w.d, "test.yaml", NULL, 0, false);
+    MUST(dns_new(&w.opts, &w.dns, &w.d) == 0);
+    for (int i = 0; i < MOVES_MAX && m.p < m.end; i++)
+        move(&m);
+    for (uint64_t i = 0; i < END_MS / 250 && !all_done(); i++)
+        world_jump(&w, 250);
+    MUST(all_done());
+    dns_free(w.dns);
+    diag_fini(&w.d);
+    ways.refuse = 0;
+    ways.via[0] = 0;
+    for (int i = 0; i < 8; i++) /* the servers see their clients go */
+        loop_turn(w.loop, 0);
+    memset(n_held, 0, sizeof(n_held));
+    clock_ms = world_ms;
+    world_ms = 0;
+    return 0;
+}

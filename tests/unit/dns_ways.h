@@ -60,7 +60,7 @@ static inline void way_on_io(struct io *io, uint32_t ready)
 
 static inline void way_connect(struct way *y)
 {
-    int fd = sock_connect(&y->dial->to.at);
+    int fd = sock_connect(&y->dial->to.at, NULL);
 
     y->io.cb = way_on_io;
     if (fd < 0 || io_watch(y->w->loop, &y->io, fd, IO_WRITE) < 0)

@@ -50,5 +50,7 @@ struct flow_meta {
 /* "TUN", "SOCKS5"; and back, without regard to letter case: FLOW_VIA_UNKNOWN for any other word. */
 const char *flow_via_name(enum flow_via via);
 enum flow_via flow_via_parse(const char *word);
+/* What the in-bound is called when the profile gives it no name (clash-profile section 4): "DEFAULT-TUN". NULL: none. */
+const char *flow_in_name(enum flow_via via);
 
 #endif

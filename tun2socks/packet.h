@@ -44,6 +44,12 @@ uint16_t packet_pseudo_sum(const struct addr *src, const struct addr *dst, uint8
 /* Internet checksum (RFC 1071) of bytes, starting from a folded sum; ready to be stored. */
 uint16_t packet_checksum(uint16_t start, const void *p, size_t len);
 
+/* The six bits of RFC 2474. */
+static inline uint8_t packet_dscp(const struct packet *p)
+{
+    return p->dst.ver == 4 ? p->ip[1] >> 2 : (uint8_t)((p->ip[0] & 15) << 2 | p->ip[1] >> 6);
+}
+
 static inline void put16(uint8_t *p, uint16_t v)
 {
     p[0] = (uint8_t)(v >> 8);

@@ -631,7 +631,8 @@ static bool keep_syn(struct tcp_flow *f, const struct packet *p)
 
 static void new_flow(struct stack *st, const struct packet *p, const struct endpoint *src, const struct endpoint *dst)
 {
-    struct flow_meta m = { .net = FLOW_TCP, .via = FLOW_VIA_TUN, .src = *src, .orig = *dst, .dst.at = *dst };
+    struct flow_meta m = { .net = FLOW_TCP, .via = FLOW_VIA_TUN, .dscp = packet_dscp(p), .in_name = flow_in_name(FLOW_VIA_TUN),
+                           .src = *src, .orig = *dst, .dst.at = *dst };
     struct tcp_flow *f;
 
     if (st->n_held >= HELD_MAX)

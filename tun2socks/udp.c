@@ -12,7 +12,7 @@
 
 void udp_packet(struct stack *st, const struct packet *p, uint16_t gso_size)
 {
-    struct flow_meta m = { .net = FLOW_UDP, .via = FLOW_VIA_TUN };
+    struct flow_meta m = { .net = FLOW_UDP, .via = FLOW_VIA_TUN, .dscp = packet_dscp(p), .in_name = flow_in_name(FLOW_VIA_TUN) };
     uint32_t len, piece;
 
     if (p->l4_len < UDP_HEADER)

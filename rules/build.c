@@ -378,6 +378,24 @@ void rules_disable(struct ruleset *rs, uint32_t index, bool off)
     }
 }
 
+void rules_inherit(struct ruleset *rs, const struct ruleset *from)
+{
+    for (uint32_t i = 0, k = 0; i < rs->list[0].n && k < from->list[0].n;) {
+        struct rule *to = &rs->rule[i].rule;
+        const struct rule *r = &from->rule[k].rule;
+
+        if (to->index == r->index) {
+            to->hits = r->hits;
+            to->hit_unix_ms = r->hit_unix_ms;
+            if (to->disabled != r->disabled)
+                if (to->disabled != r->disabled)
+                rules_disable(rs, r->index, r->disabled);
+        }
+        k += r->index <= to->index;
+        i += to->index <= r->index;
+    }
+}
+
 void rules_stats(const struct ruleset *rs, struct rules_stats *st)
 {
     const struct index *x = &rs->ix;

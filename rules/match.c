@@ -693,6 +693,11 @@ enum match rules_match(struct ruleset *rs, struct rule_pos *pos, const struct fl
     }
 }
 
+const struct rule *rules_asker(const struct ruleset *rs, const struct rule_pos *pos)
+{
+    return &rs->rule[rs->list[0].base + pos->from[0] - (pos->depth > 0)].rule;
+}
+
 void rules_leave(struct rule_pos *pos)
 {
     pos->depth = 0;

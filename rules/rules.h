@@ -35,12 +35,13 @@ struct rule {
     uint32_t line, column; /* in the profile */
     uint8_t type;          /* enum rule_type */
     bool no_resolve, src;
-    bool disabled;         /* rules_disable() */
+    bool disabled;         /* changed by rules_disable() only */
     int32_t size;          /* GEOSITE, GEOIP: entries; else -1 */
     int32_t target_id;     /* what env->target() said; -1 = unknown target: the flow is to be rejected */
     const char *payload;   /* "" for MATCH; owned by the ruleset, as is target */
     const char *target;
     uint64_t hits;         /* counted by the engine */
+    int64_t hit_unix_ms;   /* the last one; 0 = never */
 };
 
 struct ruleset;
@@ -86,6 +87,8 @@ uint32_t rules_count(const struct ruleset *rs);
 struct rule *rules_at(struct ruleset *rs, uint32_t i);
 /* Switches the top-level rule with that index in the profile off or on; unknown indexes are ignored. */
 void rules_disable(struct ruleset *rs, uint32_t index, bool off);
+/* Takes over what was counted and what is switched off, from a set built from the same lines (their providers may differ). */
+void rules_inherit(struct ruleset *rs, const struct ruleset *from);
 
 struct rules_stats {
     uint32_t atoms, names, prefixes4, prefixes6, texts; /* things in the index; names: places in the tree of labels */
@@ -129,6 +132,8 @@ struct rule_hit {
  * m->dst.at.ip or pos->ip_failed, call again. MATCH_NEED_PROC: set m->proc if it could be found, pos->proc_tried in any case, call again. */
 enum match rules_match(struct ruleset *rs, struct rule_pos *pos, const struct flow_meta *m, struct rule_hit *hit);
 void rules_leave(struct rule_pos *pos);
+/* After MATCH_NEED_...: the top-level rule that asks, or that opened the list in which one does. */
+const struct rule *rules_asker(const struct ruleset *rs, const struct rule_pos *pos);
 
 /* ---- lists of patterns ---- */
 

@@ -423,6 +423,14 @@ void eng_status(struct engine *e, struct eng_status *st)
     st->supervisor_pid = getppid();
 }
 
+static void end_explain(struct eng_explain *q)
+{
+    struct policy *p = q->pol;
+
+    q->done(q);
+    policy_put(p);
+}
+
 static void on_answer(struct lookup *l, int err)
 {
     struct eng_explain *q = container_of(l, struct eng_explain, lookup);
@@ -430,8 +438,8 @@ static void on_answer(struct lookup *l, int err)
     q->x.n_answer = err ? 0 : l->n;
     memcpy(q->x.answer, l->addr, sizeof(q->x.answer));
     q->x.may_ask = false;
-    policy_explain(q->e->pol, &q->x);
-    q->done(q);
+    policy_explain(q->pol, &q->x);
+    end_explain(q);
 }
 
 void eng_explain(struct engine *e, struct eng_explain *q)
@@ -439,16 +447,17 @@ void eng_explain(struct engine *e, struct eng_explain *q)
     struct resolver *res = e->env.resolver;
 
     q->e = e;
+    q->pol = policy_get(e->pol); /* names and outbounds in the answer live in it */
     q->x.mode = e->mode;
     if (q->x.meta.dst.host && !addr_is_set(&q->x.meta.dst.at.ip) && res->known)
         res->known(res, q->x.meta.dst.host, &q->x.meta.dst.at.ip);
-    policy_explain(e->pol, &q->x);
+    policy_explain(q->pol, &q->x);
     if (q->x.asks) {
         q->lookup = (struct lookup){ .host = q->x.meta.dst.host, .why = LOOKUP_RULES, .done = on_answer };
         if (res->lookup(res, &q->lookup) == 0)
             return;
         q->x.may_ask = false;
-        policy_explain(e->pol, &q->x);
+        policy_explain(q->pol, &q->x);
     }
-    q->done(q);
+    end_explain(q);
 }

@@ -21,6 +21,8 @@ struct policy {
     struct profile *profile;
     struct out_set *outs;
     struct ruleset *rules;
+    struct matcher *hosts;   /* keys of `hosts`, numbered as in the profile; NULL: no key stands for another name */
+    const char **alias;      /* the name a key stands for, lower case, or NULL */
     unsigned refs;
 };
 
@@ -32,6 +34,8 @@ struct policy *policy_judge(const struct cfg_input *body, const struct cfg_input
 void policy_put(struct policy *p);
 /* What the profile says about names and name servers, judged (an engine does that by itself). */
 void policy_check_dns(struct policy *p, struct diag *d);
+/* The name that `hosts` puts in place of a name (lower case), or the name itself. As long as p or host. */
+const char *policy_alias(const struct policy *p, const char *host);
 
 enum explain_action { EXPLAIN_PROXY, EXPLAIN_DIRECT, EXPLAIN_REJECT, EXPLAIN_REJECT_DROP, EXPLAIN_NONE };
 
@@ -44,6 +48,7 @@ struct explain {
     bool may_ask;               /* in: stop with EXPLAIN_NEED_IP semantics: see asks */
     bool asks;                  /* out: only with may_ask: an address is needed; fill answer, clear may_ask, call again */
     const struct flow_proc *proc; /* in: what a look-up of the program would give, NULL = nothing; meta.proc stays NULL */
+    const char *asked;          /* out: the name before `hosts` gave it another, else NULL */
     const struct rule *rule;    /* out: NULL = no rule (mode, or nothing matched) */
     const struct rule *by;      /* out: whose target it is: rule, or one of a list of sub-rules */
     struct outbound *chain[OUT_CHAIN_MAX];
@@ -51,9 +56,11 @@ struct explain {
     enum explain_action action;
     bool needed_ip, resolved;   /* out: a rule wanted the address; it was used */
     bool needed_proc;           /* out: a rule wanted the program */
-    const char *note;           /* out: text that lives as long as the policy, or NULL */
+    char note[512];             /* out: why a fact was needed, what is odd; "" = nothing */
 };
 void policy_explain(struct policy *p, struct explain *x);
+/* The way in of a flow to be explained: a word of IN-TYPE, or "mixed". false: there is no such word. */
+bool explain_via(struct explain *x, const char *word);
 
 /* ---- engine ---- */
 
@@ -125,7 +132,13 @@ void eng_each_flow(struct engine *e, bool closed, void (*fn)(void *arg, const st
 unsigned eng_kill(struct engine *e, const uint8_t *uuid);
 
 /* Explains with the engine's own mode and, unless the answer is given, its own resolver: done() is called once. */
-struct eng_explain { struct explain x; struct lookup lookup; struct engine *e; void (*done)(struct eng_explain *q); };
+struct eng_explain {
+    struct explain x;
+    struct lookup lookup;
+    struct engine *e;
+    struct policy *pol;
+    void (*done)(struct eng_explain *q); /* may free it */
+};
 void eng_explain(struct engine *e, struct eng_explain *q);
 
 #endif

@@ -120,8 +120,10 @@ void flow_set_verdict(struct flow *f, const struct verdict *v)
     f->rule = v->rule;
     f->n_chain = (uint8_t)v->n_chain;
     memcpy(f->chain, v->chain, sizeof(f->chain));
-    if (f->rule)
+    if (f->rule) {
         f->rule->hits++;
+        f->rule->hit_unix_ms = f->born_unix_ms;
+    }
 }
 
 int name_of(struct engine *e, struct flow_meta *m)
@@ -141,6 +143,8 @@ int name_of(struct engine *e, struct flow_meta *m)
     } else if (!m->dst.host && (m->dst.host = dns_real_name(e->dns, &m->orig.ip))) {
         m->host_from = HOST_REVERSE;
     }
+    if (m->dst.host)
+        m->dst.host = policy_alias(e->pol, m->dst.host);
     if (m->dst.host && !addr_is_set(&m->dst.at.ip) && e->env.resolver->known)
         e->env.resolver->known(e->env.resolver, m->dst.host, &m->dst.at.ip); /* hosts entries need no question */
     return 0;

@@ -9,8 +9,11 @@
  * A policy is counted: the engine holds one reference, every flow another; rules and outbounds live as long.
  */
 #include <errno.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "engine/private.h"
 
@@ -27,6 +30,44 @@ static void offer_targets(void *arg, struct cfg_guess *g)
 
     for (int32_t i = 0; (o = out_at(arg, i)) && cfg_guess_try(g, o->name); i++)
         ;
+}
+
+/* `hosts` may give a name another one. Keys that are no patterns are reported by those who answer from them. */
+static bool build_aliases(struct policy *p)
+{
+    const struct profile *prof = p->profile;
+    bool any = false;
+
+    for (uint32_t i = 0; i < prof->n_hosts && prof->dns.use_hosts; i++)
+        any |= prof->hosts[i].alias != NULL;
+    if (!any)
+        return true;
+    if (!(p->hosts = matcher_new(NULL)) || !(p->alias = cfg_alloc(prof->doc, prof->n_hosts * sizeof(*p->alias))))
+        return false;
+    for (uint32_t i = 0; i < prof->n_hosts; i++) {
+        const char *alias = prof->hosts[i].alias;
+        char name[HOST_MAX + 1];
+
+        if (matcher_add_name(p->hosts, prof->hosts[i].pattern, i, NULL) == -ENOMEM)
+            return false;
+        if (alias && host_normalise(alias, strlen(alias), name) == 0)
+            p->alias[i] = cfg_strdup(prof->doc, name, strlen(name));
+    }
+    return matcher_finish(p->hosts) == 0;
+}
+
+const char *policy_alias(const struct policy *p, const char *host)
+{
+    const char *name = host;
+
+    for (int steps = 0; p->hosts && steps < 8; steps++) {
+        uint32_t i = matcher_best(p->hosts, name);
+
+        if (i == MATCHER_NONE || !p->alias[i])
+            return name;
+        name = p->alias[i];
+    }
+    return host; /* none stands for it, or a circle does */
 }
 
 static struct ruleset *build_rules(struct policy *p, struct diag *d)
@@ -49,7 +90,7 @@ struct policy *policy_judge(const struct cfg_input *body, const struct cfg_input
     if ((p = calloc(1, sizeof(*p))) && (p->outs = out_set_new(prof, env ? env : &nothing, d))) {
         p->refs = 1;
         p->profile = prof; /* the outbounds took it over */
-        if ((p->rules = build_rules(p, d)) && !cfg_failed(prof->doc))
+        if (build_aliases(p) && (p->rules = build_rules(p, d)) && !cfg_failed(prof->doc))
             return p;
         policy_put(p);
     } else {
@@ -81,6 +122,7 @@ void policy_put(struct policy *p)
     if (!p || --p->refs)
         return;
     rules_free(p->rules);
+    matcher_free(p->hosts);
     if (p->outs)
         out_set_put(p->outs); /* takes the profile with it */
     free(p);
@@ -180,20 +222,59 @@ static void give_address(struct explain *x, struct rule_pos *pos)
         x->meta.dst.at.ip = x->answer[0];
 }
 
-static const char *note_on(const struct explain *x, const struct verdict *v)
+static void note(struct explain *x, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+
+static void note(struct explain *x, const char *fmt, ...)
+{
+    size_t n = strlen(x->note);
+    va_list ap;
+
+    if (n && n + 2 < sizeof(x->note)) {
+        memcpy(x->note + n, "; ", 3);
+        n += 2;
+    }
+    va_start(ap, fmt);
+    vsnprintf(x->note + n, sizeof(x->note) - n, fmt, ap);
+    va_end(ap);
+}
+
+static void note_need(struct explain *x, const struct rule *r, const char *what)
+{
+    char payload[CFG_QUOTE_MAX];
+
+    note(x, "rule %u (%s%s%s) needs the %s", r->index, rule_type_name((enum rule_type)r->type), *r->payload ? "," : "",
+         cfg_quote(r->payload, strlen(r->payload), payload), what);
+}
+
+static void note_outcome(struct explain *x, const struct verdict *v)
 {
     const struct outbound *leaf = v->n_chain ? v->chain[v->n_chain - 1] : NULL;
 
     if (leaf && leaf->why && v->action == OUT_PROXY)
-        return leaf->why; /* its flows are rejected with that reason */
-    if (v->rule && !leaf)
-        return v->by->target_id < 0 ? "the rule's target does not exist: the flow is rejected"
-                                    : "the rule's data are not there: the flow is rejected (strict mode)";
-    if (x->mode == MODE_RULE && !v->rule)
-        return "no rule matches: DIRECT";
-    if (x->mode != MODE_RULE && v->action == OUT_REJECT && leaf && leaf->ops->action == OUT_PROXY)
-        return "the node carries no UDP: the flow is rejected";
-    return NULL;
+        note(x, "%s", leaf->why); /* its flows are rejected with that reason */
+    else if (v->rule && !leaf)
+        note(x, v->by->target_id < 0 ? "the rule's target does not exist: the flow is rejected"
+                                     : "the rule's data are not there: the flow is rejected (strict mode)");
+    else if (x->mode == MODE_RULE && !v->rule)
+        note(x, "no rule matches: DIRECT");
+    else if (x->mode != MODE_RULE && v->action == OUT_REJECT && leaf && leaf->ops->action == OUT_PROXY)
+        note(x, "the node carries no UDP: the flow is rejected");
+}
+
+/* What comes before the rules. */
+static void start(struct policy *p, struct explain *x)
+{
+    const char *name = x->meta.dst.host ? policy_alias(p, x->meta.dst.host) : NULL;
+
+    x->asks = x->needed_ip = x->needed_proc = false;
+    x->meta.proc = NULL;
+    x->note[0] = 0;
+    if (name && name != x->meta.dst.host) {
+        x->asked = x->meta.dst.host;
+        x->meta.dst.host = name;
+    }
+    if (x->asked)
+        note(x, "hosts puts %s in its place", x->meta.dst.host);
 }
 
 void policy_explain(struct policy *p, struct explain *x)
@@ -201,8 +282,9 @@ void policy_explain(struct policy *p, struct explain *x)
     struct rule_pos pos = { 0 };
     struct verdict v;
 
-    x->asks = false;
+    start(p, x);
     for (enum need need; (need = decide(p, x->mode, &x->meta, &pos, &v)) != NEED_NOTHING;) {
+        note_need(x, rules_asker(p->rules, &pos), need == NEED_ADDRESS ? "address" : "program");
         if (need == NEED_PROGRAM) {
             x->needed_proc = true;
             x->meta.proc = x->proc;
@@ -221,5 +303,17 @@ void policy_explain(struct policy *p, struct explain *x)
     x->n_chain = v.n_chain;
     memcpy(x->chain, v.chain, sizeof(x->chain));
     x->action = action_of(&v);
-    x->note = note_on(x, &v);
+    note_outcome(x, &v);
+}
+
+bool explain_via(struct explain *x, const char *word)
+{
+    if (!strcasecmp(word, "mixed")) { /* a port, not a kind: most come by SOCKS */
+        x->meta.via = FLOW_VIA_SOCKS5;
+        x->meta.in_name = "DEFAULT-MIXED";
+        return true;
+    }
+    x->meta.via = (uint8_t)(strcasecmp(word, "SOCKS") ? flow_via_parse(word) : FLOW_VIA_SOCKS5);
+    x->meta.in_name = flow_in_name((enum flow_via)x->meta.via);
+    return x->meta.via != FLOW_VIA_UNKNOWN;
 }

@@ -1,8 +1,8 @@
 /*
  * cmd_explain.c - what would happen to a flow, and why
  *
- * With -f the profile is judged here and nothing is looked up but its hosts (an address may be given: ip=); without -f the running shunt is asked. Batch
- * lines:  tcp|udp HOST-OR-IP PORT [src=IP[:PORT]] [process=NAME] [path=PATH] [uid=N] [in=TYPE] [ip=IP]
+ * With -f the profile is judged here and nothing is looked up but its hosts (an address may be given: ip=); without -f the running shunt is
+ * asked. Batch lines:  tcp|udp HOST-OR-IP PORT [src=IP[:PORT]] [process=NAME] [path=PATH] [uid=N] [in=TYPE] [ip=IP]
  */
 #include <netdb.h>
 #include <stdio.h>
@@ -15,12 +15,14 @@
 #include "dns/dns.h"
 #include "engine/engine.h"
 
-/* One question. */
+/* One question. Words are borrowed: from the options or the line. */
 struct ask {
     char host[HOST_MAX + 1]; /* "" = an address was given */
     struct endpoint at, src;
-    struct addr answer;      /* ip= */
+    struct addr answer; /* ip= */
     uint8_t net;
+    const char *in, *process, *path; /* NULL = not said */
+    long long uid;                   /* -1 = not said */
 };
 
 static bool set_target(struct ask *a, const char *host)
@@ -51,20 +53,79 @@ static bool parse_src(struct ask *a, const char *s)
     return endpoint_parse(s, &a->src) == 0 || addr_parse(s, &a->src.ip) == 0;
 }
 
+static bool parse_number(const char *s, long long max, long long *out)
+{
+    char *end;
+
+    *out = strtoll(s, &end, 10);
+    return *s >= '0' && *s <= '9' && !*end && *out <= max;
+}
+
+static bool parse_in(struct ask *a, const char *s)
+{
+    struct explain x;
+
+    a->in = s;
+    return explain_via(&x, s);
+}
+
+static bool parse_process(struct ask *a, const char *s)
+{
+    a->process = s;
+    return *s;
+}
+
+static bool parse_path(struct ask *a, const char *s)
+{
+    a->path = s;
+    return *s;
+}
+
+static bool parse_uid(struct ask *a, const char *s)
+{
+    return parse_number(s, UINT32_MAX, &a->uid);
+}
+
+static bool parse_ip(struct ask *a, const char *s)
+{
+    return addr_parse(s, &a->answer) == 0;
+}
+
+static const struct {
+    const char *key;
+    bool (*parse)(struct ask *, const char *);
+    const char *wrong;
+} facts[] = {
+    { "src=", parse_src, "src= takes IP, IP:PORT or [IP]:PORT" },
+    { "process=", parse_process, "process= takes the name of a program" },
+    { "path=", parse_path, "path= takes the path of a program" },
+    { "uid=", parse_uid, "uid= takes a number" },
+    { "in=", parse_in, "in= takes a word of IN-TYPE (TUN, HTTP, SOCKS5 ...)" },
+    { "ip=", parse_ip, "ip= takes an address" },
+};
+
+static const char *parse_fact(struct ask *a, const char *word)
+{
+    for (size_t i = 0; i < sizeof(facts) / sizeof(facts[0]); i++)
+        if (!strncmp(word, facts[i].key, strlen(facts[i].key)))
+            return facts[i].parse(a, word + strlen(facts[i].key)) ? NULL : facts[i].wrong;
+    return "expected: src= process= path= uid= in= ip=";
+}
+
 /* A line of --batch; NULL, or what is wrong. */
 static const char *parse_line(struct ask *a, char *line)
 {
-    char *save, *net = strtok_r(line, " \t\r\n", &save), *host = strtok_r(NULL, " \t\r\n", &save), *port = strtok_r(NULL, " \t\r\n", &save), *end;
-    unsigned long p;
+    char *save, *net = strtok_r(line, " \t\r\n", &save), *host = strtok_r(NULL, " \t\r\n", &save), *port = strtok_r(NULL, " \t\r\n", &save);
+    const char *wrong = NULL;
+    long long p;
 
-    memset(a, 0, sizeof(*a));
+    *a = (struct ask){ .uid = -1 };
     if (!net || !host || !port)
         return "expected: tcp|udp HOST PORT [key=value ...]";
     a->net = !strcmp(net, "tcp") ? FLOW_TCP : !strcmp(net, "udp") ? FLOW_UDP : 0;
     if (!a->net)
         return "the network is tcp or udp";
-    p = strtoul(port, &end, 10);
-    if (*end || !p || p > 65535)
+    if (!parse_number(port, 65535, &p) || !p)
         return "the port is a number from 1 to 65535";
     a->at.port = (uint16_t)p;
     if (*host == '[' && strlen(host) > 2 && host[strlen(host) - 1] == ']') {
@@ -73,25 +134,36 @@ static const char *parse_line(struct ask *a, char *line)
     }
     if (!set_target(a, host))
         return "neither a host nor an address";
-    for (char *w; (w = strtok_r(NULL, " \t\r\n", &save));) {
-        if (!strncmp(w, "src=", 4) && !parse_src(a, w + 4))
-            return "src= takes IP or IP:PORT";
-        if (!strncmp(w, "ip=", 3) && addr_parse(w + 3, &a->answer) < 0)
-            return "ip= takes an address";
-        if (!strchr(w, '='))
-            return "expected key=value";
-    }
-    return NULL;
+    for (char *w; !wrong && (w = strtok_r(NULL, " \t\r\n", &save));)
+        wrong = parse_fact(a, w);
+    return wrong;
 }
 
 /* ---- answers ---- */
 
+/* The last part of a path is the name. */
+static const char *program_name(const struct ask *a)
+{
+    const char *path = a->process ? a->process : a->path, *slash = path ? strrchr(path, '/') : NULL;
+
+    return slash ? slash + 1 : path;
+}
+
+static const char *program_path(const struct ask *a)
+{
+    return a->path ? a->path : a->process && strchr(a->process, '/') ? a->process : NULL;
+}
+
 static json_t *explain_here(struct policy *p, struct dns *dns, const struct ask *a)
 {
-    struct explain x = { .mode = p->profile->mode };
+    struct flow_proc proc = { program_name(a), program_path(a), (uint32_t)a->uid, a->uid >= 0 };
     struct resolver *res = dns ? dns_resolver(dns) : NULL;
+    struct explain x = { .mode = p->profile->mode };
 
-    x.meta = (struct flow_meta){ .net = a->net, .via = FLOW_VIA_TUN, .src = a->src, .dst.at = a->at };
+    x.meta = (struct flow_meta){ .net = a->net, .src = a->src, .dst.at = a->at };
+    explain_via(&x, a->in ? a->in : "TUN");
+    if (proc.name || proc.uid_known)
+        x.proc = &proc;
     if (*a->host) {
         x.meta.dst.host = a->host;
         if (res)
@@ -103,26 +175,52 @@ static json_t *explain_here(struct policy *p, struct dns *dns, const struct ask 
     return json_explain(&x);
 }
 
+/* "&key=value", percent-encoded; nothing for NULL. */
+static void add_arg(FILE *to, const char *key, const char *value)
+{
+    char *s = value ? path_segment(value) : NULL;
+
+    if (s)
+        fprintf(to, "&%s=%s", key, s);
+    free(s);
+}
+
 static json_t *explain_there(const struct options *o, const struct ask *a)
 {
-    char path[1200], ip[ADDR_STRLEN] = "", ans[ADDR_STRLEN] = "", src[ENDPOINT_STRLEN] = "";
-    char *host = path_segment(a->host);
-    int status;
-    json_t *j;
+    char ip[ADDR_STRLEN], answer[ADDR_STRLEN], src[ENDPOINT_STRLEN], uid[24], *path = NULL;
+    size_t len;
+    FILE *to = open_memstream(&path, &len);
+    int status = 0;
+    json_t *j = NULL;
 
-    if (addr_is_set(&a->at.ip))
-        addr_str(&a->at.ip, ip);
-    if (addr_is_set(&a->answer))
-        addr_str(&a->answer, ans);
-    if (addr_is_set(&a->src.ip))
-        endpoint_str(&a->src, src);
-    snprintf(path, sizeof(path), "/shunt/explain?network=%s&host=%s&ip=%s&port=%u&answer=%s&src=%s%s", a->net == FLOW_UDP ? "udp" : "tcp", host ? host : "", ip,
-             a->at.port, ans, src, o->batch ? "&batch=1" : "");
-    free(host);
-    j = api(o, "GET", path, NULL, &status);
+    if (to) {
+        snprintf(uid, sizeof(uid), "%lld", a->uid);
+        fprintf(to, "/shunt/explain?network=%s&port=%u", a->net == FLOW_UDP ? "udp" : "tcp", a->at.port);
+        add_arg(to, "host", *a->host ? a->host : NULL);
+        add_arg(to, "ip", addr_is_set(&a->at.ip) ? addr_str(&a->at.ip, ip) : NULL);
+        add_arg(to, "answer", addr_is_set(&a->answer) ? addr_str(&a->answer, answer) : NULL);
+        add_arg(to, "src", !addr_is_set(&a->src.ip) ? NULL : a->src.port ? endpoint_str(&a->src, src) : addr_str(&a->src.ip, src));
+        add_arg(to, "in", a->in);
+        add_arg(to, "process", program_name(a));
+        add_arg(to, "path", program_path(a));
+        add_arg(to, "uid", a->uid >= 0 ? uid : NULL);
+        add_arg(to, "batch", o->batch ? "1" : NULL);
+    }
+    if (to && fclose(to) == 0)
+        j = api(o, "GET", path, NULL, &status);
+    free(path);
     if (status == 200)
         return j;
     exit(api_failed(status, j));
+}
+
+static bool needs(const json_t *j, const char *fact)
+{
+    json_t *v;
+    size_t i;
+
+    json_array_foreach(json_object_get(j, "needed"), i, v) if (!strcmp(json_string_value(v), fact)) return true;
+    return false;
 }
 
 static void print_answer(json_t *j)
@@ -132,22 +230,24 @@ static void print_answer(json_t *j)
                *note = json_string_value(json_object_get(j, "note"));
     size_t i;
 
-    printf("%s %s:%lld\n", json_string_value(json_object_get(j, "network")), host ? host : ip, json_integer_value(json_object_get(j, "port")));
+    printf("%s %s:%lld\n", json_string_value(json_object_get(j, "network")), host ? host : ip,
+           json_integer_value(json_object_get(j, "port")));
     if (json_is_object(rule))
-        printf("  rule     #%lld, line %lld: %s%s%s -> %s\n", json_integer_value(json_object_get(rule, "index")), json_integer_value(json_object_get(rule, "line")),
-               json_string_value(json_object_get(rule, "type")), *json_string_value(json_object_get(rule, "payload")) ? "," : "",
-               json_string_value(json_object_get(rule, "payload")), json_string_value(json_object_get(rule, "target")));
+        printf("  rule     #%lld, line %lld: %s%s%s -> %s\n", json_integer_value(json_object_get(rule, "index")),
+               json_integer_value(json_object_get(rule, "line")), json_string_value(json_object_get(rule, "type")),
+               *json_string_value(json_object_get(rule, "payload")) ? "," : "", json_string_value(json_object_get(rule, "payload")),
+               json_string_value(json_object_get(rule, "target")));
     else
         printf("  rule     none (mode %s)\n", json_string_value(json_object_get(j, "mode")));
-    if (json_array_size(json_object_get(j, "needed"))) {
+    if (needs(j, "ip")) {
         printf("  needed   the address of the name:");
-        json_array_foreach(json_object_get(j, "resolved"), i, v)
-            printf(" %s", json_string_value(v));
+        json_array_foreach(json_object_get(j, "resolved"), i, v) printf(" %s", json_string_value(v));
         printf("%s\n", json_array_size(json_object_get(j, "resolved")) ? "" : " it does not resolve, so address rules are false");
     }
+    if (needs(j, "process"))
+        printf("  needed   the program behind the flow\n");
     printf("  path     ");
-    json_array_foreach(json_object_get(j, "chain"), i, v)
-        printf("%s%s", i ? " > " : "", json_string_value(v));
+    json_array_foreach(json_object_get(j, "chain"), i, v) printf("%s%s", i ? " > " : "", json_string_value(v));
     printf("  (%s)\n", json_string_value(json_object_get(j, "action")));
     if (note)
         printf("  note     %s\n", note);
@@ -166,9 +266,10 @@ static void print_line(json_t *j)
 
 static int batch(const struct options *o, struct policy *p, struct dns *dns)
 {
-    char line[4096];
+    char *line = NULL;
+    size_t cap = 0;
 
-    while (fgets(line, sizeof(line), stdin)) {
+    while (getline(&line, &cap, stdin) > 0) {
         struct ask a;
         const char *wrong;
         json_t *j;
@@ -180,15 +281,16 @@ static int batch(const struct options *o, struct policy *p, struct dns *dns)
         print_line(j);
         json_decref(j);
     }
+    free(line);
     return EXIT_DONE;
 }
 
 /* A name that a rule wants the address of is asked of the system here: there is no running resolver to ask. */
-static void look_up(struct ask *a, json_t *j)
+static void look_up(const struct policy *p, struct ask *a, const json_t *j)
 {
     struct addrinfo *all;
 
-    if (!json_array_size(json_object_get(j, "needed")) || addr_is_set(&a->answer) || getaddrinfo(a->host, NULL, NULL, &all))
+    if (!needs(j, "ip") || addr_is_set(&a->answer) || getaddrinfo(policy_alias(p, a->host), NULL, NULL, &all))
         return;
     for (struct addrinfo *i = all; i && !addr_is_set(&a->answer); i = i->ai_next) {
         struct endpoint e;
@@ -199,21 +301,38 @@ static void look_up(struct ask *a, json_t *j)
     freeaddrinfo(all);
 }
 
+/* What the options say of every target. */
+static bool take_options(struct ask *a, const struct options *o)
+{
+    const char *wrong = NULL;
+
+    *a = (struct ask){ .net = o->udp ? FLOW_UDP : FLOW_TCP, .process = o->process, .uid = o->uid };
+    if (o->src && !parse_src(a, o->src))
+        wrong = "--src takes IP, IP:PORT or [IP]:PORT";
+    else if (o->in && !parse_in(a, o->in))
+        wrong = "--in takes mixed or a word of IN-TYPE (TUN, HTTP, SOCKS5 ...)";
+    if (wrong)
+        fprintf(stderr, "shunt: %s\n", wrong);
+    return !wrong;
+}
+
 static int targets(const struct options *o, struct policy *p, struct dns *dns)
 {
     int r = EXIT_DONE;
 
     for (int i = 0; i < o->argc; i++) {
-        struct ask a = { .net = o->udp ? FLOW_UDP : FLOW_TCP };
+        struct ask a;
         json_t *j;
 
-        if (!parse_target(&a, o->argv[i]) || (o->src && !parse_src(&a, o->src))) {
+        if (!take_options(&a, o))
+            return EXIT_USAGE;
+        if (!parse_target(&a, o->argv[i])) {
             fprintf(stderr, "shunt: \"%s\" is no host, address or URL\n", o->argv[i]);
             return EXIT_USAGE;
         }
         j = p ? explain_here(p, dns, &a) : explain_there(o, &a);
         if (p) {
-            look_up(&a, j);
+            look_up(p, &a, j);
             json_decref(j);
             j = explain_here(p, dns, &a);
         }

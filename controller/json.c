@@ -122,6 +122,8 @@ json_t *json_providers(struct ctl *c)
     return json_pack("{s:o}", "providers", all);
 }
 
+#define NEVER "0001-01-01T00:00:00Z"
+
 json_t *json_rules(struct ctl *c)
 {
     struct ruleset *rs = eng_policy(c->eng)->rules;
@@ -129,10 +131,14 @@ json_t *json_rules(struct ctl *c)
 
     for (uint32_t i = 0; i < rules_count(rs); i++) {
         const struct rule *r = rules_at(rs, i);
+        char hit_at[40] = NEVER;
 
-        json_array_append_new(list, json_pack("{s:i, s:s, s:o, s:o, s:i, s:{s:b, s:I}}", "index", (int)r->index, "type", rule_type_api_name(r->type), "payload",
-                                              text(r->payload), "proxy", text(r->target), "size", -1, "extra", "disabled", 0, "hitCount",
-                                              (json_int_t)r->hits));
+        if (r->hit_unix_ms)
+            rfc3339(r->hit_unix_ms, hit_at);
+        json_array_append_new(list, json_pack("{s:i, s:s, s:o, s:o, s:i, s:{s:b, s:I, s:s, s:i, s:s}}", "index", (int)r->index, "type",
+                                              rule_type_api_name((enum rule_type)r->type), "payload", text(r->payload), "proxy",
+                                              text(r->target), "size", r->size, "extra", "disabled", r->disabled, "hitCount",
+                                              (json_int_t)r->hits, "hitAt", hit_at, "missCount", 0, "missAt", NEVER));
     }
     return json_pack("{s:o}", "rules", list);
 }
@@ -278,6 +284,7 @@ json_t *json_explain(const struct explain *x)
     static const char *const actions[] = { "proxy", "direct", "reject", "reject-drop", "none" };
     json_t *chain = json_array(), *resolved = json_null(), *needed = json_array(), *rule = json_null();
     const struct outbound *leaf = x->n_chain ? x->chain[x->n_chain - 1] : NULL;
+    const char *host = x->asked ? x->asked : x->meta.dst.host;
     char t[ADDR_STRLEN];
 
     for (int i = 0; i < x->n_chain; i++)
@@ -295,8 +302,8 @@ json_t *json_explain(const struct explain *x)
         rule = json_pack("{s:i, s:i, s:s, s:o, s:o}", "index", (int)x->rule->index, "line", (int)x->rule->line, "type", rule_type_name(x->rule->type), "payload",
                          text(x->rule->payload), "target", text(x->by->target));
     return json_pack("{s:s, s:o, s:o, s:i, s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "network", x->meta.net == FLOW_UDP ? "udp" : "tcp", "host",
-                     x->meta.dst.host ? text(x->meta.dst.host) : json_null(), "ip",
+                     host ? text(host) : json_null(), "ip",
                      addr_is_set(&x->meta.dst.at.ip) ? json_string(addr_str(&x->meta.dst.at.ip, t)) : json_null(), "port", x->meta.dst.at.port, "mode",
                      mode_names[x->mode], "rule", rule, "chain", chain, "outbound", text(leaf ? leaf->name : "REJECT"), "action", actions[x->action],
-                     "resolved", resolved, "needed", needed, "note", x->note ? json_string(x->note) : json_null());
+                     "resolved", resolved, "needed", needed, "note", *x->note ? text(x->note) : json_null());
 }

@@ -3,6 +3,7 @@
  *
  * A table; `*` stands for one path segment, decoded after the split. What is not in it is 404.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,6 +194,27 @@ static enum MHD_Result get_rules(struct request *q)
     return answer_json(q, 200, json_rules(q->ctl));
 }
 
+/* {"0": true, "7": false}: until the next load. */
+static enum MHD_Result patch_rules(struct request *q)
+{
+    struct ruleset *rs = eng_policy(q->ctl->eng)->rules;
+    json_t *j = body_object(q), *off;
+    const char *key;
+
+    if (!j)
+        return answer_error(q, 400, "Body invalid");
+    json_object_foreach(j, key, off)
+    {
+        char *end;
+        unsigned long index = strtoul(key, &end, 10);
+
+        if (*key >= '0' && *key <= '9' && !*end && index < UINT32_MAX && json_is_boolean(off))
+            rules_disable(rs, (uint32_t)index, json_is_true(off));
+    }
+    json_decref(j);
+    return answer_empty(q, 204);
+}
+
 static enum MHD_Result get_connections(struct request *q)
 {
     const char *interval = query_arg(q, "interval");
@@ -267,12 +289,26 @@ static enum MHD_Result get_flows(struct request *q)
     return answer_json(q, 200, json_connections(q->ctl, closed && *closed == '1'));
 }
 
+/* /shunt/explain: what the flow is; `answer` is the address a look-up would give; `batch`: nothing is looked up. */
+enum { X_NETWORK, X_HOST, X_IP, X_PORT, X_SRC, X_IN, X_PROCESS, X_PATH, X_UID, X_ANSWER, X_BATCH, N_EXPLAIN_ARGS };
+static const char *const explain_args[] = { "network", "host", "ip", "port", "src", "in", "process", "path", "uid", "answer", "batch" };
+static_assert(sizeof(explain_args) / sizeof(explain_args[0]) == N_EXPLAIN_ARGS, "a word for every argument");
+
 struct later {
     struct eng_explain x;
     struct request *q;
+    char *word[N_EXPLAIN_ARGS];
     char host[HOST_MAX + 1];
+    struct flow_proc proc;
     bool inside; /* the call that started it has not returned */
 };
+
+static void later_free(struct later *l)
+{
+    for (int i = 0; i < N_EXPLAIN_ARGS; i++)
+        free(l->word[i]);
+    free(l);
+}
 
 static void on_explained(struct eng_explain *x)
 {
@@ -285,51 +321,89 @@ static void on_explained(struct eng_explain *x)
     l->q->suspended = false;
     MHD_resume_connection(l->q->conn);
     listener_kick(l->q->listener);
-    free(l);
+    later_free(l);
 }
 
-/* /shunt/explain?host=|ip=&port=&network=&answer=: `answer` is the address a look-up would give; `batch` = nothing is looked up. */
+/* A number of an argument; false: it is none, or too large. Absent is fine. */
+static bool number(const char *s, unsigned long max, unsigned long *out)
+{
+    char *end;
+
+    if (!s)
+        return true;
+    *out = strtoul(s, &end, 10);
+    return *s >= '0' && *s <= '9' && !*end && *out <= max;
+}
+
+static bool take_target(struct later *l)
+{
+    struct flow_meta *m = &l->x.x.meta;
+    const char *host = l->word[X_HOST], *ip = l->word[X_IP];
+    unsigned long port = 0;
+
+    if (host && host_normalise(host, strlen(host), l->host) < 0)
+        return false;
+    m->dst.host = host ? l->host : NULL;
+    if ((ip && addr_parse(ip, &m->dst.at.ip) < 0) || !number(l->word[X_PORT], UINT16_MAX, &port))
+        return false;
+    m->dst.at.port = (uint16_t)port;
+    m->net = l->word[X_NETWORK] && !strcmp(l->word[X_NETWORK], "udp") ? FLOW_UDP : FLOW_TCP;
+    return host || ip;
+}
+
+static bool take_source(struct later *l)
+{
+    struct flow_meta *m = &l->x.x.meta;
+    const char *src = l->word[X_SRC], *slash = l->word[X_PATH] ? strrchr(l->word[X_PATH], '/') : NULL;
+    unsigned long uid = 0;
+
+    if (src && endpoint_parse(src, &m->src) < 0 && addr_parse(src, &m->src.ip) < 0)
+        return false;
+    if (!explain_via(&l->x.x, l->word[X_IN] ? l->word[X_IN] : "TUN") || !number(l->word[X_UID], UINT32_MAX, &uid))
+        return false;
+    l->proc.path = l->word[X_PATH];
+    l->proc.name = l->word[X_PROCESS] ? l->word[X_PROCESS] : slash ? slash + 1 : l->proc.path;
+    l->proc.uid = (uint32_t)uid;
+    l->proc.uid_known = l->word[X_UID];
+    l->x.x.proc = l->proc.name || l->proc.uid_known ? &l->proc : NULL;
+    return true;
+}
+
+static bool take_answer(struct later *l)
+{
+    const char *answer = l->word[X_ANSWER];
+
+    l->x.x.n_answer = answer ? 1 : 0;
+    l->x.x.may_ask = !answer && !l->word[X_BATCH];
+    return !answer || addr_parse(answer, &l->x.x.answer[0]) == 0;
+}
+
 static enum MHD_Result get_explain(struct request *q)
 {
-    char *host = arg(q, "host"), *ip = arg(q, "ip"), *answer = arg(q, "answer"), *src = arg(q, "src");
-    const char *port = query_arg(q, "port"), *net = query_arg(q, "network");
     struct later *l = calloc(1, sizeof(*l));
-    struct flow_meta *m = l ? &l->x.x.meta : NULL;
-    bool bad = !l, now;
     json_t *j;
 
-    if (m) {
-        m->net = net && !strcmp(net, "udp") ? FLOW_UDP : FLOW_TCP;
-        m->via = FLOW_VIA_TUN;
-        m->dst.at.port = port ? (uint16_t)strtoul(port, NULL, 10) : 0;
-        if (host && *host) {
-            bad |= host_normalise(host, strlen(host), l->host) < 0;
-            m->dst.host = l->host;
+    if (!l)
+        return answer_error(q, 503, "out of memory");
+    l->x.done = on_explained;
+    l->q = q;
+    for (int i = 0; i < N_EXPLAIN_ARGS; i++) {
+        l->word[i] = arg(q, explain_args[i]);
+        if (l->word[i] && !*l->word[i]) {
+            free(l->word[i]);
+            l->word[i] = NULL;
         }
-        bad |= ip && *ip && addr_parse(ip, &m->dst.at.ip) < 0;
-        bad |= answer && *answer && addr_parse(answer, &l->x.x.answer[0]) < 0;
-        bad |= src && *src && endpoint_parse(src, &m->src) < 0 && addr_parse(src, &m->src.ip) < 0;
-        bad |= !m->dst.host && !addr_is_set(&m->dst.at.ip);
-        l->x.x.n_answer = answer && *answer ? 1 : 0;
-        l->x.x.may_ask = !l->x.x.n_answer && !query_arg(q, "batch");
-        l->x.done = on_explained;
-        l->q = q;
     }
-    free(host);
-    free(ip);
-    free(answer);
-    free(src);
-    if (bad) {
-        free(l);
-        return answer_error(q, 400, "not a host, address or port");
+    if (!take_target(l) || !take_source(l) || !take_answer(l)) {
+        later_free(l);
+        return answer_error(q, 400, "not a flow that could be");
     }
     l->inside = true;
     eng_explain(q->ctl->eng, &l->x);
     l->inside = false;
-    if ((now = q->later != NULL)) {
-        j = q->later;
+    if ((j = q->later)) {
         q->later = NULL;
-        free(l);
+        later_free(l);
         return answer_json(q, 200, j);
     }
     q->suspended = true;
@@ -354,6 +428,7 @@ static const struct {
     { "GET", "/providers/proxies", get_providers },
     { "GET", "/providers/rules", get_rule_providers },
     { "GET", "/rules", get_rules },
+    { "PATCH", "/rules/disable", patch_rules },
     { "GET", "/connections", get_connections },
     { "DELETE", "/connections", delete_connections },
     { "DELETE", "/connections/*", delete_connection },

@@ -29,6 +29,11 @@ is "/configs has mode and tun" json /configs '.mode == "rule" and .tun.enable ==
 is "/proxies has built-ins, nodes, groups, GLOBAL" json /proxies '.proxies | .DIRECT.type == "Direct" and .two.type == "Shadowsocks" and .Proxy.type == "Selector" and .Proxy.now == "two" and (.GLOBAL.all | index("Proxy"))'
 is "names in paths are percent-encoded" json "/proxies/%E8%8A%82%E7%82%B9%2F1" '.type == "Socks5"'
 is "/rules in order" json /rules '[.rules[].type] == ["Domain", "Match"]'
+is "... with what was counted" json /rules '.rules[0] | .index == 0 and .payload == "x.test" and .proxy == "Proxy" and .size == -1 and .extra.disabled == false and .extra.hitCount == 0'
+is "PATCH /rules/disable switches one off (204)" gives 204 -H "$auth" -X PATCH -d '{"1": true, "99": true, "x": true}' $URL/rules/disable
+is "... and it is so" json /rules '[.rules[].extra.disabled] == [false, true]'
+is "... and back" gives 204 -H "$auth" -X PATCH -d '{"1": false}' $URL/rules/disable
+is "... a body that is no object is 400" gives 400 -H "$auth" -X PATCH -d '[1]' $URL/rules/disable
 is "/providers are there" json /providers/proxies '.providers | type == "object"'
 is "no password anywhere" bash -c "! ip netns exec $APP curl -sS -H '$auth' $URL/proxies $URL/configs $URL/proxies/two | grep -q top-secret"
 is "PUT /proxies/GROUP chooses (204)" gives 204 -H "$auth" -X PUT -H 'Content-Type: application/json' -d '{"name":"DIRECT"}' $URL/proxies/Proxy
@@ -53,6 +58,7 @@ EOF
 holder=$!
 wait_for 5 json /connections '.connections | any(.metadata.host == "direct.test" and .chains == ["DIRECT"] and .metadata.network == "tcp" and (.metadata.destinationPort == "9000"))' || fail "$(cat "$DIR/got")"
 id=$(jq -r '.connections[] | select(.metadata.host == "direct.test") | .id' "$DIR/got")
+json /rules '.rules[1].extra | .hitCount > 0 and (.hitAt | startswith("20"))' || fail "no hit is counted: $(cat "$DIR/got")"
 gives 204 -H "$auth" -X DELETE "$URL/connections/$id" || fail "DELETE"
 wait_for 3 bash -c "! kill -0 $holder" || fail "the application still holds it"
 ok

@@ -19,6 +19,8 @@ static void every_way_in_has_a_word_that_leads_back(void **state)
     assert_int_equal(flow_via_parse("SOCKS"), FLOW_VIA_UNKNOWN);
     assert_int_equal(flow_via_parse(""), FLOW_VIA_UNKNOWN);
     assert_string_equal(flow_via_name(FLOW_N_VIAS), "");
+    assert_string_equal(flow_in_name(FLOW_VIA_TUN), "DEFAULT-TUN");
+    assert_null(flow_in_name(FLOW_VIA_INNER));
 }
 
 int main(void)

@@ -294,9 +294,13 @@ void under_conclude(struct under_dial *x, struct stream *s, int err)
     x->s = NULL;
     if (s)
         s->on_ready = NULL;
-    if (err)
-        out_note_error(x->o, err);
     x->done(x, s, err);
+}
+
+static void fail(struct under_dial *x, int err)
+{
+    out_note_error(x->o, err);
+    under_conclude(x, NULL, err);
 }
 
 static void on_ready(struct stream *s, unsigned what);
@@ -312,7 +316,7 @@ static void advance(struct under_dial *x)
             x->s = up;
     }
     if (r < 0) {
-        under_conclude(x, NULL, r);
+        fail(x, r);
     } else if (r > 0) {
         under_conclude(x, x->s, 0);
     } else {
@@ -328,7 +332,7 @@ static void on_ready(struct stream *s, unsigned what)
 
     if (what & STREAM_FAILED) {
         r = stream_write(s, NULL, 0); /* says why */
-        under_conclude(x, NULL, r < 0 ? (int)r : -ECONNRESET);
+        fail(x, r < 0 ? (int)r : -ECONNRESET);
     } else if (what & STREAM_WRITABLE) {
         s->on_ready = NULL;
         advance(x);
@@ -337,19 +341,20 @@ static void on_ready(struct stream *s, unsigned what)
 
 static void on_limit(struct timer *t)
 {
-    under_conclude(container_of(t, struct under_dial, limit), NULL, -ERR_SILENT);
+    fail(container_of(t, struct under_dial, limit), -ERR_SILENT);
 }
 
 static void on_carrier(struct carrier *c, struct stream *s, int err)
 {
     struct under_dial *x = container_of(c, struct under_dial, carrier);
 
-    x->s = s;
+    if (err && !c->through) /* else it is for that node to say what is wrong with it */
+        out_note_error(x->o, err);
     if (err || !x->u) {
-        x->s = NULL;
         under_conclude(x, s, err);
         return;
     }
+    x->s = s;
     timer_set(x->o->env->loop, &x->limit, SHAKE_MS);
     advance(x);
 }

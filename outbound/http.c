@@ -149,11 +149,20 @@ static void put_credentials(FILE *f, const struct http *n)
     OPENSSL_cleanse(text, sizeof(text));
 }
 
+/* Nothing in a name may end a line: it comes from an application's DNS question. */
+static bool fits_a_line(const char *host)
+{
+    for (; *host; host++)
+        if ((uint8_t)*host <= ' ' || *host == 0x7f)
+            return false;
+    return true;
+}
+
 static int make_request(struct connect *c, const struct http *n, const struct dest *to)
 {
     FILE *f;
 
-    if (!to->host && !addr_is_set(&to->at.ip))
+    if (to->host ? !fits_a_line(to->host) : !addr_is_set(&to->at.ip))
         return -ERR_NAME;
     if (!(f = open_memstream(&c->request, &c->len)))
         return -ENOMEM;

@@ -16,6 +16,7 @@
 #include "core/pool.h"
 #include "core/sock.h"
 #include "engine/engine.h"
+#include "outbound/outbound.h"
 #include "platform/platform.h"
 
 #define PROFILE_FD 4
@@ -145,6 +146,7 @@ int cmd_worker(const struct options *o)
     eng_free(k.eng);
     io_unwatch(&k.plat.io);
     loop_free(k.loop);
+    out_trim();
     sock_trim();
     buf_trim();
     return r;

@@ -27,11 +27,22 @@ static void rfc3339(int64_t ms, char out[40])
     snprintf(out + n, 40 - n, ".%03dZ", (int)(ms % 1000));
 }
 
-/* `reason` is ours: why this build cannot dial it. */
+/* What is wrong with it, and what to do: the same words that the log has. */
+static json_t *trouble(const struct outbound *o)
+{
+    char both[256];
+
+    snprintf(both, sizeof(both), "%s: %s", err_str(o->last_err), out_hint(o));
+    return json_string(both);
+}
+
+/* Ours are `reason`, why this build cannot dial it; `trouble`, what went wrong last and was not followed by an answer; `unverified`, for a node whose
+ * certificate nobody looks at. */
 json_t *json_proxy(struct outbound *o)
 {
     json_t *j = json_pack("{s:o, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:[], s:{}, s:s, s:i, s:o, s:o}", "name", text(o->name), "type", o->ops->api_type, "udp",
-                          o->udp, "uot", 0, "xudp", 0, "tfo", 0, "mptcp", 0, "smux", 0, "alive", !o->why, "history", "extra", "interface", "",
+                          o->udp, "uot", 0, "xudp", 0, "tfo", o->tfo, "mptcp", o->mptcp, "smux", 0, "alive", !o->why, "history", "extra", "interface",
+                          o->interface ? o->interface : "",
                           "routing-mark", 0, "provider-name", text(o->provider ? o->provider->name : ""), "dialer-proxy", text(o->dialer));
     const struct out_group_opts *opts = out_group_opts(o);
     json_t *all;
@@ -39,6 +50,10 @@ json_t *json_proxy(struct outbound *o)
 
     if (j && o->why)
         json_object_set_new(j, "reason", text(o->why));
+    if (j && out_hint(o))
+        json_object_set_new(j, "trouble", trouble(o));
+    if (j && o->unverified)
+        json_object_set_new(j, "unverified", json_true());
     if (!j || !opts)
         return j;
     all = json_array();

@@ -32,6 +32,9 @@ struct build {
 /* Registers a node or group: gives it an id and, if it is not a provider's, its name. 0 or -ENOMEM. */
 int build_add(struct build *b, struct outbound *o);
 
+/* The roots that the profile trusts besides the system's (roots.c). 0 or -ENOMEM. */
+int build_roots(struct build *b);
+
 /* ---- providers (provider.c): all of them, in the order of the profile ---- */
 int build_providers(struct build *b);
 

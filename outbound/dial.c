@@ -12,6 +12,7 @@
 
 #include "outbound/options.h"
 #include "outbound/private.h"
+#include "outbound/ss.h"
 #include "outbound/under.h"
 
 bool out_may_use(const struct outbound *o, const struct addr *ip)
@@ -235,4 +236,12 @@ void link_cancel(struct outbound *o, struct dial *d)
         stream_close(k->s, -ERR_CLOSED);
     }
     loop_defer(o->env->loop, &k->reap);
+}
+
+/* ---- memory ---- */
+
+void out_trim(void)
+{
+    ss_stream_trim();
+    transport_trim();
 }

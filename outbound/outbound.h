@@ -143,6 +143,9 @@ struct out_provider {
 };
 const struct out_provider *out_provider_at(const struct out_set *s, uint32_t i);
 
+/* Gives kept memory back; at exit, and for leak checks. */
+void out_trim(void);
+
 /* --- for the protocols (core of direct.c, used by every proxy) --- */
 
 /* Connects TCP to a destination: name resolved by env->resolver (why: enum lookup_for), addresses tried Happy-Eyeballs style (RFC 8305: next

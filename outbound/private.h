@@ -8,7 +8,8 @@
  *   direct.c reject.c ss.c socks5.c ...               one type each; known*.c: types that are only read
  *   under.c     what lies between a type and the wire grpc_pool.c  connections that many calls share
  *   pktstream.c datagrams over streams                named.c  names for datagrams that go to addresses only
- *   hint.c      what may be wrong with a node         atyp.c pktq.c  small helpers
+ *   hint.c      what may be wrong with a node         roots.c  certificates that a profile gives
+ *   atyp.c pktq.c                                     small helpers
  */
 #ifndef OUTBOUND_PRIVATE_H
 #define OUTBOUND_PRIVATE_H
@@ -60,6 +61,7 @@ struct out_set {
     struct out_provider *providers;
     uint32_t n_providers;
     struct content { struct cfg_doc *doc; struct content *next; } *contents; /* of providers; owns */
+    struct tls_roots *roots; /* NULL: the system's alone */
     struct map chains;       /* struct chain: links of relays, made when first used */
     uint32_t n_chains;
 };
@@ -119,6 +121,11 @@ bool out_may_use(const struct outbound *o, const struct addr *ip);
 /* A datagram session for names over one that takes addresses only, which it takes over (also when it fails: -ENOMEM). why: for whom names are
  * looked up; LOOKUP_DIRECT sends to addresses that o may use only. */
 int named_open(struct outbound *o, struct pktsess *below, enum lookup_for why, struct pktsess **out);
+
+/* The PEM text that an option gives, or that is in the file below the state directory which it names. The caller's, for out_pem_free(), which
+ * wipes it. 0; -EINVAL: no PEM in that file; -EXDEV and others: no such file there. */
+int out_pem(const struct out_env *env, const char *source, char **text);
+void out_pem_free(char *text);
 
 /* What sockets to o's server (a direct: to the destination) are to be like, by the node and the profile. */
 struct sock_opts out_sock_opts(const struct outbound *o);

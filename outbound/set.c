@@ -18,6 +18,7 @@
 
 #include "core/hash.h"
 #include "outbound/build.h"
+#include "transport/transport.h"
 
 static const struct {
     const char *name;
@@ -293,7 +294,8 @@ static int build(struct build *b)
     if ((r = filters_init(&b->filters)) < 0 || (r = map_init(&s->names, N_BUILTINS + s->profile->n_proxies + s->profile->n_groups + 1)) < 0 ||
         (r = map_init(&s->foreign, 64)) < 0 || (r = map_init(&s->chains, 16)) < 0)
         return r;
-    if ((r = add_builtins(s)) < 0 || (r = add_proxies(b)) < 0 || (r = build_providers(b)) < 0 || (r = add_groups(b)) < 0 || (r = prepare(b)) < 0)
+    if ((r = build_roots(b)) < 0 || (r = add_builtins(s)) < 0 || (r = add_proxies(b)) < 0 || (r = build_providers(b)) < 0 ||
+        (r = add_groups(b)) < 0 || (r = prepare(b)) < 0)
         return r;
     for (uint32_t i = 0; i < b->n_groups && r == 0; i++)
         r = group_members(b, b->groups[i]);
@@ -320,6 +322,7 @@ static void set_free(struct out_set *s)
         if (s->live[i]->ready && s->live[i]->ops->fini)
             s->live[i]->ops->fini(s->live[i]);
     chains_fini(s);
+    tls_roots_free(s->roots);
     map_fini(&s->names);
     map_fini(&s->foreign);
     free(s->live);

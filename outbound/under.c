@@ -12,19 +12,16 @@
 #include "outbound/under.h"
 
 #include <errno.h>
-#include <openssl/crypto.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "core/file.h"
 #include "core/hash.h"
 #include "outbound/obfs.h"
 
 #define SHAKE_MS   10000
 #define FIELDS_MAX 32
-#define PEM_MAX    (256u << 10)
 
 enum step { STEP_CARRIER, STEP_OBFS, STEP_TLS, STEP_NET, STEP_MUX };
 
@@ -41,25 +38,11 @@ static void note_fingerprint(const struct opt_tls *t)
     log_info(LOG_OUT, "client-fingerprint has no effect: the TLS hello is OpenSSL's own, not a browser's");
 }
 
-/* PEM text, or the text of a file below the state directory. *copy is the caller's to wipe and free. */
-static int load_pem(const struct under *u, const char *source, const char *key, const struct opt_src *s, char **copy)
+static int load_pem(const struct under *u, const char *source, const char *key, const struct opt_src *s, char **text)
 {
-    size_t len;
-    int64_t written_s;
-    int r = -EXDEV;
+    int r = out_pem(u->o->env, source, text);
 
-    if (strstr(source, "-----BEGIN"))
-        return (*copy = strdup(source)) ? 0 : -ENOMEM;
-    if (u->o->env->state_dir)
-        r = file_read_beneath(u->o->env->state_dir, source, PEM_MAX, copy, &len, &written_s);
-    return r < 0 ? opt_bad(s, key, "%s: neither PEM text nor a file in the state directory: %s", key, err_str(r)) : 0;
-}
-
-static void forget(char *secret)
-{
-    if (secret)
-        OPENSSL_cleanse(secret, strlen(secret));
-    free(secret);
+    return r < 0 && r != -ENOMEM ? opt_bad(s, key, "%s: neither PEM text nor a file in the state directory: %s", key, err_str(r)) : r;
 }
 
 static int make_client(struct under *u, struct tls_config *cfg, const struct opt_src *s)
@@ -73,8 +56,8 @@ static int make_client(struct under *u, struct tls_config *cfg, const struct opt
     cfg->key = key;
     if (r == 0 && (r = tls_client_new(cfg, &u->client, why)) == -EINVAL)
         r = opt_bad(s, "certificate", "%s", why);
-    free(cert);
-    forget(key);
+    out_pem_free(cert);
+    out_pem_free(key);
     return r;
 }
 
@@ -89,6 +72,7 @@ static int init_tls(struct under *u, const struct under_defaults *d, const struc
     if (u->tls->ech)
         return out_unsupported(u->o, "ECH is not supported");
     note_fingerprint(u->tls);
+    cfg.roots = u->o->set->roots;
     cfg.must_alpn = kind == OPT_NET_H2 || kind == OPT_NET_GRPC;
     cfg.alpn = cfg.must_alpn ? h2 : kind != OPT_NET_TCP ? http : u->tls->has_alpn ? u->tls->alpn.v : d->alpn;
     cfg.n_alpn = kind != OPT_NET_TCP ? 1 : u->tls->has_alpn ? u->tls->alpn.n : d->n_alpn;

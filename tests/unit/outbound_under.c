@@ -295,6 +295,44 @@ static void test_who_believes_anybody_is_known(void **state)
     assert_false(out_find(w.set, "pinned")->unverified); /* it looks very closely */
 }
 
+/* A root of the profile's own makes the server's certificate a good one; what is no certificate is said. */
+static void test_roots_of_the_profile(void **state)
+{
+    static const struct ident_spec self = { .name = "a.test", .san = "DNS:a.test" };
+    struct ident id = ident_new(&self, NULL);
+    char yaml[8192], *pem = ident_cert_pem(&id);
+    SSL_CTX *mine = ctx;
+    struct call c;
+    SSL *ssl;
+    int fd;
+    size_t n;
+
+    world_close(&w);
+    ctx = tlspeer_ctx(&id, 0);
+    n = (size_t)snprintf(yaml, sizeof(yaml),
+                         "proxies:\n  - {name: v, type: vless, server: 127.0.0.1, port: %u, uuid: u, tls: true, servername: a.test}\n"
+                         "tls: {custom-certifactes: [no-such-file.pem, \"-----BEGIN nothing\", \"",
+                         port);
+    for (const char *p = pem; *p; p++)
+        n += (size_t)snprintf(yaml + n, sizeof(yaml) - n, *p == '\n' ? "\\n" : "%c", *p);
+    snprintf(yaml + n, sizeof(yaml) - n, "\"]}\n");
+    world_open(&w, yaml);
+    assert_int_equal(w.d.n, 2);
+    assert_int_equal(w.d.items[0].line, 3);
+    call(&c, "v");
+    assert_true((fd = world_accept(&w, listener)) >= 0);
+    ssl = accept_tls(fd);
+    assert_true(world_until(&w, &c.done));
+    assert_int_equal(c.err, 0);
+    hang_up(&c);
+    SSL_free(ssl);
+    close(fd);
+    SSL_CTX_free(ctx);
+    ctx = mine;
+    ident_free(&id);
+    free(pem);
+}
+
 /* ---- the pool of HTTP/2 connections ---- */
 
 struct h2_peer {
@@ -595,6 +633,7 @@ int main(void)
         T(test_nobody_listens),
         T(test_the_way_to_it_is_somebody_elses),
         T(test_who_believes_anybody_is_known),
+        T(test_roots_of_the_profile),
         T(test_streams_share_a_connection),
         T(test_cancelled_between_the_pool_and_done),
         T(test_as_many_connections_as_the_profile_wants),

@@ -99,6 +99,17 @@ static void print_device(json_t *tun)
     printf("%s\n", json_is_true(json_object_get(tun, "tso")) ? ", segmentation offload" : "");
 }
 
+static void print_nodes(json_t *s)
+{
+    json_t *list = json_object_get(s, "troubles"), *v;
+    size_t i;
+
+    json_array_foreach(list, i, v)
+        printf("  %-11s %s: %s\n", i ? "" : "nodes", str(v, "name"), str(v, "message"));
+    if (num(s, "unverified"))
+        printf("  %-11s %lld without verification of the server's certificate (skip-cert-verify)\n", json_array_size(list) ? "" : "nodes", num(s, "unverified"));
+}
+
 static void print_status(json_t *s)
 {
     json_t *tun = json_object_get(s, "tun"), *dns = json_object_get(s, "dns"), *totals = json_object_get(s, "totals"), *list = json_object_get(s, "skipped"), *v;
@@ -115,6 +126,7 @@ static void print_status(json_t *s)
     printf("  flows       %lld live, %s up, %s down\n", num(s, "flows"), human_bytes((double)num(totals, "up"), up), human_bytes((double)num(totals, "down"), down));
     if (!json_is_true(json_object_get(s, "ping_direct")))
         printf("  ping        answered here: net.ipv4.ping_group_range does not admit us\n");
+    print_nodes(s);
     if (json_array_size(list))
         printf("  skipped     %zu entries of the profile:\n", json_array_size(list));
     json_array_foreach(list, i, v)

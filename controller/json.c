@@ -264,6 +264,24 @@ static json_t *json_skipped(const struct diag *d, const struct diag_item *it)
     return j;
 }
 
+/* Nodes whose last attempt went wrong, and how many believe whoever answers. */
+static void add_nodes(struct ctl *c, json_t *status)
+{
+    struct out_set *s = eng_policy(c->eng)->outs;
+    json_t *list = json_array();
+    int unverified = 0;
+
+    for (int32_t i = 0; i < out_count(s); i++) {
+        struct outbound *o = out_at(s, i);
+
+        unverified += o->unverified;
+        if (out_hint(o))
+            json_array_append_new(list, json_pack("{s:o, s:o}", "name", text(o->name), "message", trouble(o)));
+    }
+    json_object_set_new(status, "troubles", list);
+    json_object_set_new(status, "unverified", json_integer(unverified));
+}
+
 json_t *json_status(struct ctl *c)
 {
     const struct profile *p = eng_profile(c->eng);
@@ -272,6 +290,7 @@ json_t *json_status(struct ctl *c)
     char a[ADDR_STRLEN + 8], t[ADDR_STRLEN], sock[4096];
     const struct cidr *own[] = { &p->tun.inet4, &p->tun.inet6 };
     struct eng_status st;
+    json_t *j;
 
     eng_status(c->eng, &st);
     for (size_t i = 0; i < d->n; i++)
@@ -286,12 +305,15 @@ json_t *json_status(struct ctl *c)
     json_array_append_new(listen, text(sock));
     if (c->at)
         json_array_append_new(listen, text(c->at));
-    return json_pack("{s:s, s:s, s:i, s:I, s:o, s:{s:s, s:i, s:o, s:b, s:b, s:i}, s:{s:s, s:b, s:i, s:i}, s:o, s:{s:I, s:I}, s:i, s:b, s:I, s:o}", "version",
+    j = json_pack("{s:s, s:s, s:i, s:I, s:o, s:{s:s, s:i, s:o, s:b, s:b, s:i}, s:{s:s, s:b, s:i, s:i}, s:o, s:{s:I, s:I}, s:i, s:b, s:I, s:o}", "version",
                      SHUNT_VERSION, "mode", mode_names[eng_mode(c->eng)], "pid", st.supervisor_pid, "uptime_s", (json_int_t)(st.uptime_ms / 1000), "profile",
                      text(st.profile_name), "tun", "device", st.tun.device, "mtu", (int)p->tun.mtu, "addresses", addrs, "vnet_hdr", st.tun.vnet_hdr, "tso",
                      st.tun.tso, "flows", (int)st.n_flows, "dns", "listen", st.dns_listen, "redirect", st.tun.dns_redirect, "fakeip_used",
                      (int)st.fake_used, "fakeip_size", (int)st.fake_size, "controller", listen, "totals", "up", (json_int_t)st.up_total, "down",
                      (json_int_t)st.down_total, "flows", (int)st.n_flows, "ping_direct", st.ping_direct, "memory", (json_int_t)plat_rss(), "skipped", skipped);
+    if (j)
+        add_nodes(c, j);
+    return j;
 }
 
 json_t *json_explain(const struct explain *x)

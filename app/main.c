@@ -77,7 +77,7 @@ static void version(void)
     int major, minor, patch;
 
     yaml_get_version(&major, &minor, &patch);
-    printf("shunt %s\nlwIP %s, %s, c-ares %s, libyaml %d.%d.%d, libuv %s\nfeatures: tun tso fake-ip ss socks5 ipv6\n", SHUNT_VERSION, SHUNT_LWIP_VERSION,
+    printf("shunt %s\nlwIP %s, %s, c-ares %s, libyaml %d.%d.%d, libuv %s\nfeatures: tun tso uso ipv6 fake-ip ss ss-2022 trojan vmess vless http socks5 tls ws h2 grpc\n", SHUNT_VERSION, SHUNT_LWIP_VERSION,
            OpenSSL_version(OPENSSL_VERSION), ares_version(NULL), major, minor, patch, uv_version_string());
 }
 

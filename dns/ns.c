@@ -339,16 +339,13 @@ struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t colum
         wrong = "names a way (behind #) that is no proxy or group of this profile; it is never asked straight instead";
         code = "unknown-target";
     }
+    if (!wrong && (n->quic || n->kind == NS_TLS || n->kind == NS_HTTPS || n->kind == NS_HTTP)) {
+        wrong = "wants an encrypted way (tls, https or quic), which this build does not have: it is not asked in clear instead";
+        code = "unsupported-key";
+    }
     if (wrong) {
         diag_warn(diag, line, column, "dns", code, "the name server \"%s\" %s; it is skipped", host ? host : text, wrong);
     } else {
-        if (n->quic)
-            diag_warn(diag, line, column, "dns", "unsupported-key",
-                      "\"%s\": DNS over QUIC is not supported by this build; tls://%s:%u is asked instead", text, n->host, n->port);
-        if (n->h3)
-            diag_warn(diag, line, column, "dns", "unsupported-key", "\"%s\": HTTP/3 is not supported by this build; HTTP/2 is used instead",
-                      host ? host : text);
-        n->quic = n->h3 = false; /* the same server as without */
         if ((s = find(d, n)))
             s->refs++;
         else

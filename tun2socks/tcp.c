@@ -122,6 +122,8 @@ static void leave(struct tcp_flow *f, bool mine)
         tcp_tw_pcbs = f->pcb;
         tcp_abort(f->pcb); /* frees it, sends nothing */
     }
+    if (f->pcb && (!f->pcb->unsent || f->pcb->unacked))
+        f->pcb->persist_backoff = 0; /* lwIP does not stop this timer when the last byte that waited is acknowledged, and asserts when it ticks */
     if (f->pcb)
         make_hot(f);
     f->st->current = NULL;

@@ -767,6 +767,40 @@ static void clients_of_tiny_segments_get_their_bytes(void **state)
         }
 }
 
+/* The window shuts while bytes are on their way, they are to be sent again, and then they turn out to have arrived: lwIP's persist timer
+ * went on with nothing to send, and an assertion ended the worker. */
+static void a_window_that_shuts_over_bytes_on_their_way(void **state)
+{
+    for (unsigned later = 0; later < 8; later++) { /* lwIP looks every second tick */
+        struct segment g;
+        struct world w;
+        uint32_t ack;
+
+        world_open(&w, &kernels[later % 2 ? 3 : 0]);
+        ack = open_by_hand(&w, 4, 1000);
+        for (int i = 0; i < 2; i++) {
+            w.first->to_send += 500;
+            owner_write(w.first);
+        }
+        g = seg(4, 1000, ACK, ISS + 1, ack + 500);
+        g.wnd = 0;
+        send_segment(&w, &g);
+        world_pass(&w, 10000 + 25 * later); /* the rest is sent again, or would be */
+        g.ack = ack + 1000;
+        send_segment(&w, &g);
+        world_pass(&w, 10000);
+        world_forget(&w);
+        assert_int_equal(world_stats(&w).buffers, 0);
+        w.first->to_send = 2000;
+        owner_write(w.first);
+        say(&w, 4, 1000, ACK, ISS + 1, ack + 1000);
+        world_pass(&w, 10000);
+        assert_false(list_empty(&w.out));
+        assert_int_equal(w.first->err, 0);
+        world_close(&w);
+    }
+}
+
 /* A client with jumbo frames behind a device without: look() refuses what is larger than the MTU. */
 static void an_mss_larger_than_the_device(void **state)
 {
@@ -1238,6 +1272,7 @@ int main(void)
         cmocka_unit_test(every_byte_through_every_weather),
         cmocka_unit_test(windows_that_begin_with_nothing),
         cmocka_unit_test(clients_of_tiny_segments_get_their_bytes),
+        cmocka_unit_test(a_window_that_shuts_over_bytes_on_their_way),
         cmocka_unit_test(an_mss_larger_than_the_device),
         cmocka_unit_test(what_is_sent_again_respects_the_clients_mss),
         cmocka_unit_test(the_end_does_not_come_before_the_last_byte),

@@ -587,6 +587,20 @@ static struct pbuf *copy_of_early(const struct tcp_flow *f, const uint8_t *l4, u
     return p;
 }
 
+/* Makes a segment one that lwIP survives, and returns its length.
+ *   options   it takes an MSS from any segment, and asserts that what is queued is no larger; after the SYN no option is of use
+ *   window    what lies behind it is cut, but not of the first segment that comes too early, and then it asserts that it had been */
+static uint32_t defuse(const struct tcp_pcb *p, uint8_t *l4, uint32_t l4_len)
+{
+    uint32_t head = (l4[12] >> 4) * 4u, len = l4_len - head, may = p->rcv_nxt + p->rcv_wnd - get32(l4 + 4);
+
+    memset(l4 + TCP_HEADER, 1, head - TCP_HEADER);
+    if (may > INT32_MAX || len + !!(l4[13] & TCP_FIN) <= may)
+        return l4_len;
+    l4[13] &= (uint8_t)~TCP_FIN;
+    return head + (len < may ? len : may);
+}
+
 /* Gives a segment to lwIP as if ip_input had; b is taken over. */
 static void feed(struct tcp_flow *f, struct rxbuf *b, uint8_t *ip, uint8_t *l4, uint32_t l4_len)
 {
@@ -594,8 +608,8 @@ static void feed(struct tcp_flow *f, struct rxbuf *b, uint8_t *ip, uint8_t *l4, 
     struct pbuf *copy, *p;
     bool mine;
 
-    if (f->pcb) /* lwIP would take an MSS from any segment, and assert that what is queued is no larger; after the SYN no option is of use */
-        memset(l4 + TCP_HEADER, 1, (l4[12] >> 4) * 4u - TCP_HEADER);
+    if (f->pcb)
+        l4_len = defuse(f->pcb, l4, l4_len);
     copy = copy_of_early(f, l4, l4_len);
     b->pc.custom_free_function = rx_free;
     p = copy ? copy : pbuf_alloced_custom(PBUF_RAW, (u16_t)l4_len, PBUF_REF, &b->pc, l4, (u16_t)l4_len);

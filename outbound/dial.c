@@ -136,6 +136,11 @@ void carrier_cancel(struct carrier *c)
     c->running = false;
 }
 
+bool carrier_asks(const struct carrier *c)
+{
+    return c->running && (c->through || c->tc.looking);
+}
+
 /* ---- links ---- */
 
 #define SHAKE_MS 10000

@@ -149,7 +149,7 @@ static void on_conn(struct under_dial *d, struct stream *s, int err)
     serve(p, err);
 }
 
-static int make(struct grpc_pool *p)
+static int make(struct grpc_pool *p, uint8_t depth)
 {
     struct under *u = under_of(p);
     int r;
@@ -157,6 +157,7 @@ static int make(struct grpc_pool *p)
     if (!(p->dial = calloc(1, sizeof(*p->dial))))
         return -ENOMEM;
     p->dial->done = on_conn;
+    p->dial->carrier.depth = depth;
     if ((r = under_start_tls(p->dial, u->o, u)) < 0) {
         free(p->dial);
         p->dial = NULL;
@@ -172,8 +173,10 @@ int grpc_pool_open(struct under_dial *x, struct stream **out)
 
     if (!wants_another(p, c, &x->u->net->grpc))
         return open_on(p, c, out);
-    if (!p->dial && (r = make(p)) < 0)
+    if (!p->dial && (r = make(p, x->carrier.depth)) < 0)
         return r;
+    if (x->carrier.depth > p->dial->carrier.depth && carrier_asks(&p->dial->carrier))
+        return -ELOOP; /* it may be for this answer that the connection waits */
     list_append(&p->waiting, &x->wait);
     return 0;
 }

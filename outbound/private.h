@@ -149,6 +149,8 @@ struct carrier {
 /* 0: done comes later; or -err. to.host is the caller's until done or cancel. */
 int carrier_start(struct carrier *c, struct outbound *o, const struct dest *to, enum lookup_for why);
 void carrier_cancel(struct carrier *c); /* harmless when not running; no callback after */
+/* A look-up may still be in its way: its own, or that of who dials it. */
+bool carrier_asks(const struct carrier *c);
 
 /* Puts a layer on a connected stream: 0 and *up; 1 and *up, which is on hold (core/layer.h); or -err (down stays the caller's). */
 typedef int out_wrap_fn(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up);

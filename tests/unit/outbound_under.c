@@ -575,6 +575,29 @@ static void test_a_lost_connection_is_replaced_and_an_idle_one_given_up(void **s
     }
 }
 
+/* A connection waits for the address of its server, and finding that needs a connection: who asks for the answer must not wait for it. */
+static void test_no_waiting_in_a_circle(void **state)
+{
+    struct flow_meta deeper = { .net = FLOW_TCP, .depth = 1 };
+    struct call c[3];
+    struct h2_peer p;
+
+    call(&c[0], "grpc name");
+    assert_non_null(w.asked);
+    c[1] = (struct call){ .o = c[0].o, .d = { .to = c[0].d.to, .meta = &deeper, .done = on_done } };
+    assert_int_equal(out_dial(c[1].o, &c[1].d), -ELOOP);
+    call(&c[2], "grpc name"); /* others do */
+    world_answer(&w, "127.0.0.1", 0);
+    assert_int_equal(out_dial(c[1].o, &c[1].d), 0); /* and the address is known now */
+    peer_open(&p, 100);
+    for (int i = 0; i < 3; i++) {
+        assert_true(world_until(&w, &c[i].done));
+        assert_int_equal(c[i].err, 0);
+        hang_up(&c[i]);
+    }
+    peer_close(&p);
+}
+
 /* The profile goes while a connection is being made. */
 static void test_gone_while_one_is_made(void **state)
 {
@@ -606,6 +629,7 @@ static int setup(void **state)
              "  - {<<: *n, name: behind nobody, dialer-proxy: nobody}\n"
              "  - &g {<<: *n, name: grpc, tls: false, network: grpc, grpc-opts: {grpc-service-name: svc}}\n"
              "  - {<<: *g, name: grpc tls, tls: true}\n"
+             "  - {<<: *g, name: grpc name, server: some.name}\n"
              "  - {<<: *g, name: pair, grpc-opts: {grpc-service-name: svc, max-connections: 2, min-streams: 2}}\n"
              "  - {<<: *g, name: max2, grpc-opts: {grpc-service-name: svc, max-streams: 2}}\n",
              port);
@@ -640,6 +664,7 @@ int main(void)
         T(test_a_new_connection_when_all_have_max_streams),
         T(test_all_who_wait_hear_that_it_failed),
         T(test_a_lost_connection_is_replaced_and_an_idle_one_given_up),
+        T(test_no_waiting_in_a_circle),
         T(test_gone_while_one_is_made),
     };
 

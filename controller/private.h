@@ -62,6 +62,7 @@ struct ctl {
     struct access_fails fails;
     struct list_head subs;
     struct list_head asked;      /* questions to the resolver that are not answered yet */
+    struct list_head explains;   /* requests that wait for the address of a name */
     struct timer tick;
     enum log_level log_level;
 };
@@ -98,6 +99,8 @@ const char *query_arg(struct request *q, const char *key);
 /* ---- routes.c ---- */
 
 enum MHD_Result route(struct request *q);
+/* Answers what waits for a name: a listener must not end while a connection is suspended. */
+void explain_hurry(struct ctl *c);
 /* %XX once; the caller frees. NULL: no memory. */
 char *percent_decode(const char *s, size_t n);
 

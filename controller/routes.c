@@ -295,6 +295,7 @@ static const char *const explain_args[] = { "network", "host", "ip", "port", "sr
 static_assert(sizeof(explain_args) / sizeof(explain_args[0]) == N_EXPLAIN_ARGS, "a word for every argument");
 
 struct later {
+    struct list_head node; /* ctl.explains, while it waits */
     struct eng_explain x;
     struct request *q;
     char *word[N_EXPLAIN_ARGS];
@@ -318,6 +319,7 @@ static void on_explained(struct eng_explain *x)
     l->q->later_status = 200;
     if (l->inside)
         return;
+    list_del(&l->node);
     l->q->suspended = false;
     MHD_resume_connection(l->q->conn);
     listener_kick(l->q->listener);
@@ -407,8 +409,15 @@ static enum MHD_Result get_explain(struct request *q)
         return answer_json(q, 200, j);
     }
     q->suspended = true;
+    list_append(&q->ctl->explains, &l->node);
     MHD_suspend_connection(q->conn);
     return MHD_YES;
+}
+
+void explain_hurry(struct ctl *c)
+{
+    for (struct list_head *n; (n = list_first(&c->explains));)
+        eng_explain_hurry(&container_of(n, struct later, node)->x);
 }
 
 static const struct {

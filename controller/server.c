@@ -297,6 +297,7 @@ static void listener_stop(struct listener *l)
 {
     if (!l->daemon)
         return;
+    MHD_run(l->daemon); /* what was answered just now goes out */
     io_unwatch(&l->io);
     timer_cancel(&l->timer);
     MHD_stop_daemon(l->daemon);
@@ -406,6 +407,7 @@ int ctl_open(struct engine *e, const char *state_dir, struct ctl **out)
     c->loop = eng_loop(e);
     stream_init(c);
     list_init(&c->asked);
+    list_init(&c->explains);
     take_config(c);
     if ((r = fd = open_unix(c)) < 0 || (r = listener_start(&c->unix_socket, c, fd, true)) < 0) {
         log_warn(LOG_API, "%s/shunt.sock: %s", state_dir, strerror(-r));
@@ -424,6 +426,7 @@ void ctl_reconfigure(struct ctl *c)
         return;
     stream_fini(c);
     dns_forget_asked(c);
+    explain_hurry(c);
     listener_stop(&c->tcp);
     free(c->at);
     c->at = NULL;
@@ -440,6 +443,7 @@ void ctl_close(struct ctl *c)
         return;
     stream_fini(c);
     dns_forget_asked(c);
+    explain_hurry(c);
     listener_stop(&c->tcp);
     listener_stop(&c->unix_socket);
     snprintf(path, sizeof(path), "%s/shunt.sock", c->state_dir);

@@ -442,6 +442,12 @@ static void on_answer(struct lookup *l, int err)
     end_explain(q);
 }
 
+void eng_explain_hurry(struct eng_explain *q)
+{
+    q->e->env.resolver->cancel(q->e->env.resolver, &q->lookup);
+    on_answer(&q->lookup, -ERR_CLOSED);
+}
+
 void eng_explain(struct engine *e, struct eng_explain *q)
 {
     struct resolver *res = e->env.resolver;

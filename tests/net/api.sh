@@ -103,6 +103,17 @@ is "PUT /configs loads a payload (204); the worker lives on" gives 204 -X PUT -H
 is "... and its rules decide" bash -c "ip netns exec $APP $SHUNT explain -d $DIR/state 192.0.2.1:80 --json | jq -e '.action == \"reject\"'"
 [ "$(shunt_worker)" = "$worker" ] || fail "the worker was replaced"
 is "... a broken one is 400 and says where" bash -c "ip netns exec $APP curl -sS --unix-socket $DIR/state/shunt.sock -X PUT -d '{\"payload\": \"mode: foo\"}' http://localhost/configs | jq -e '.message | startswith(\"line 1\")'"
+step "a question that waits for a name is answered when shunt ends, and when it reloads"
+ask_slowly() { in_app timeout 8 curl -sS --unix-socket "$DIR/state/shunt.sock" "http://localhost/shunt/explain?host=slow.test&port=80" >"$DIR/slow" & asked=$!; sleep 0.5; }
+sed -e 's/nameserver: .*\]/nameserver: [192.0.2.55]/' -e 's/^rules:.*/rules: [ "IP-CIDR,10.0.0.0\/8,REJECT", "MATCH,DIRECT" ]/' "$DIR/p.yaml" >"$DIR/p2.yaml"
+mv "$DIR/p2.yaml" "$DIR/p.yaml"
+kill -HUP "$SHUNT_PID"; sleep 0.5
+ask_slowly; kill -HUP "$SHUNT_PID"; wait $asked || fail "no answer at the reload"
+ask_slowly
 shunt_stop || fail "exit status $?"
+wait $asked || fail "no answer at the end"
+grep -q '"action":"direct"' "$DIR/slow" || fail "$(cat "$DIR/slow")"
+! grep -q 'Fatal error' "$DIR/shunt.log" || fail "$(grep 'Fatal error' "$DIR/shunt.log")"
+ok
 ! grep -E 'ERROR: |runtime error|Sanitizer' "$DIR/shunt.log" || fail "sanitizers spoke"
 ! grep -q 'top-secret-password\|a-long-enough-secret' "$DIR/shunt.log" || fail "a secret is in the log"

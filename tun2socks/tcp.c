@@ -589,15 +589,18 @@ static struct pbuf *copy_of_early(const struct tcp_flow *f, const uint8_t *l4, u
 
 /* Makes a segment one that lwIP survives, and returns its length.
  *   options   it takes an MSS from any segment, and asserts that what is queued is no larger; after the SYN no option is of use
- *   window    what lies behind it is cut, but not of the first segment that comes too early, and then it asserts that it had been */
+ *   window    what lies behind it is cut, but not of the first segment that comes too early, nor a FIN that came early and is moved to the end of another
+ *             segment; and then it asserts that nothing lies behind. So such segments also leave room for a FIN */
 static uint32_t defuse(const struct tcp_pcb *p, uint8_t *l4, uint32_t l4_len)
 {
     uint32_t head = (l4[12] >> 4) * 4u, len = l4_len - head, may = p->rcv_nxt + p->rcv_wnd - get32(l4 + 4);
+    bool fin = l4[13] & TCP_FIN, early = may != p->rcv_wnd || p->ooseq;
 
     memset(l4 + TCP_HEADER, 1, head - TCP_HEADER);
-    if (may > INT32_MAX || len + !!(l4[13] & TCP_FIN) <= may)
+    if (may > INT32_MAX || len + (fin || early) <= may)
         return l4_len;
     l4[13] &= (uint8_t)~TCP_FIN;
+    may -= early && may;
     return head + (len < may ? len : may);
 }
 

@@ -791,13 +791,39 @@ static void an_early_segment_that_ends_behind_the_window(void **state)
             say_data(&w, 4, 1000, ISS + 1 + off, ack, data, bite);
             world_settle(&w);
         }
-        assert_int_equal(world_stats(&w).buffers, 65535);
+        assert_in_range(world_stats(&w).buffers, 65534, 65535); /* the last byte may have to come again */
         w.first->reads = true;
         owner_read(w.first);
-        assert_int_equal(w.first->got, 65535);
+        assert_in_range(w.first->got, 65534, 65535);
         assert_false(w.first->eof);
         world_close(&w);
     }
+}
+
+/* A FIN that came too early is moved to the segment that covers it: one more than the window, if that segment ends with it. */
+static void a_false_end_under_the_end_of_the_window(void **state)
+{
+    static uint8_t data[66000];
+
+    for (uint32_t from = 0; from < 20; from += 10)
+        for (uint32_t less = 0; less < 3; less++) {
+            struct world w;
+            uint32_t ack;
+
+            world_open(&w, &kernels[3]);
+            ack = open_by_hand(&w, 4, 1000);
+            w.first->reads = false;
+            pattern_fill(1000, 0, data, sizeof(data));
+            say_data(&w, 4, 1000, ISS + 1, ack, data, 40000);
+            say(&w, 4, 1000, FIN | ACK, ISS + 1 + 40010, ack);
+            say_data(&w, 4, 1000, ISS + 1 + 40000 + from, ack, data + 40000 + from, 25535 - from - less);
+            say_data(&w, 4, 1000, ISS + 1 + 40000, ack, data + 40000, 100);
+            world_pass(&w, 1000);
+            w.first->reads = true;
+            owner_read(w.first);
+            assert_in_range(w.first->got, 40100, 65535);
+            world_close(&w);
+        }
 }
 
 /* The window shuts while bytes are on their way, they are to be sent again, and then they turn out to have arrived: lwIP's persist timer
@@ -1306,6 +1332,7 @@ int main(void)
         cmocka_unit_test(windows_that_begin_with_nothing),
         cmocka_unit_test(clients_of_tiny_segments_get_their_bytes),
         cmocka_unit_test(an_early_segment_that_ends_behind_the_window),
+        cmocka_unit_test(a_false_end_under_the_end_of_the_window),
         cmocka_unit_test(a_window_that_shuts_over_bytes_on_their_way),
         cmocka_unit_test(an_mss_larger_than_the_device),
         cmocka_unit_test(what_is_sent_again_respects_the_clients_mss),

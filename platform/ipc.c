@@ -66,7 +66,7 @@ static int take_fds(struct msghdr *h, int *fds)
     for (struct cmsghdr *c = CMSG_FIRSTHDR(h); c; c = CMSG_NXTHDR(h, c)) {
         if (c->cmsg_level != SOL_SOCKET || c->cmsg_type != SCM_RIGHTS)
             continue;
-        n = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int)); /* the room holds MSG_FDS, the kernel gives no more */
+        n = (int)((c->cmsg_len - CMSG_LEN(0)) / sizeof(int)); /* at most MSG_FDS: the kernel fills no more than the length it was told, which is without padding */
         memcpy(fds, CMSG_DATA(c), sizeof(int) * (size_t)n);
     }
     return n;
@@ -76,7 +76,7 @@ int ipc_recv(int sock, struct msg *m, int *fds, int *n)
 {
     union control ctl;
     struct iovec iov = { m, sizeof(*m) };
-    struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = fds ? ctl.room : NULL, .msg_controllen = fds ? sizeof(ctl.room) : 0 };
+    struct msghdr h = { .msg_iov = &iov, .msg_iovlen = 1, .msg_control = fds ? ctl.room : NULL, .msg_controllen = fds ? CMSG_LEN(sizeof(int) * MSG_FDS) : 0 };
     ssize_t r;
 
     if (fds)

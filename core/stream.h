@@ -62,7 +62,7 @@ struct stream_ops {
 
     /* For a stream that is held before its opening is answered (a SYN from the TUN; a CONNECT request). Optional both.
      * accept: the peer may talk now; idempotent; 0 or -err. refuse ends the stream like close and tells the peer why:
-     * -ECONNREFUSED (RST), -ENETUNREACH, -EHOSTUNREACH, -ETIMEDOUT, -ERR_RULE (RST), -ERR_DROP (silence). */
+     * -ECONNREFUSED (RST), -ENETUNREACH, -EHOSTUNREACH, -EACCES, -ETIMEDOUT, -ERR_RULE (RST), -ERR_DROP (silence). */
     int (*accept)(struct stream *s);
     void (*refuse)(struct stream *s, int err);
 };

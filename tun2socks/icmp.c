@@ -61,6 +61,7 @@ static uint8_t code_for(int ver, int err)
     case -ECONNREFUSED:
     case -ERR_RULE: return ver == 4 ? 3 : 4; /* port */
     case -ENETUNREACH: return 0;             /* network; no route */
+    case -EACCES: return ver == 4 ? 13 : 1;  /* prohibited */
     default: return ver == 4 ? 1 : 3;        /* host; address */
     }
 }

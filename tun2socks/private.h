@@ -112,7 +112,7 @@ void udp_train_end(struct stack *st); /* sends what waits; harmless when nothing
 
 /* icmp.c */
 void icmp_packet(struct stack *st, const struct packet *p);
-/* Tells src that dst cannot be had, quoting a packet that began with `quote`. err: -ECONNREFUSED, -ERR_RULE, -ENETUNREACH, other = host unreachable. */
+/* Tells src that dst cannot be had, quoting a packet that began with `quote`. err: -ECONNREFUSED, -ERR_RULE, -ENETUNREACH, -EACCES, other = host unreachable. */
 void icmp_error(struct stack *st, const struct addr *src, const struct addr *dst, const uint8_t *quote, uint32_t quote_len, int err);
 
 #endif

@@ -771,6 +771,7 @@ static void tcp_do_refuse(struct stream *s, int err)
     case -ERR_DROP: break;
     case -ENETUNREACH:
     case -EHOSTUNREACH:
+    case -EACCES:
     case -ETIMEDOUT: icmp_error(f->st, &f->src.ip, &f->dst.ip, f->syn, f->syn_len, err); break;
     default: send_reset(f->st, &f->dst, &f->src, 0, seq + 1, TCP_RST | TCP_ACK); break;
     }

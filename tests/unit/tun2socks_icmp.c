@@ -203,8 +203,8 @@ static void other_messages_are_ignored(void **state)
 static const struct {
     int err, code4, code6; /* -1: silence */
 } refusals[] = {
-    { -ECONNREFUSED, 3, 4 }, { -ERR_RULE, 3, 4 }, { -ENETUNREACH, 0, 0 }, { -EHOSTUNREACH, 1, 3 },
-    { -ETIMEDOUT, 1, 3 },    { -ERR_NAME, 1, 3 }, { -ERR_DROP, -1, -1 },
+    { -ECONNREFUSED, 3, 4 }, { -ERR_RULE, 3, 4 },  { -ENETUNREACH, 0, 0 }, { -EHOSTUNREACH, 1, 3 },
+    { -EACCES, 13, 1 },      { -ETIMEDOUT, 1, 3 }, { -ERR_NAME, 1, 3 },    { -ERR_DROP, -1, -1 },
 };
 
 static void a_refused_datagram_is_told(void **state)

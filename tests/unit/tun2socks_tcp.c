@@ -188,8 +188,9 @@ static const struct refusal {
     int err;
     int type4, code4, type6, code6; /* -1: a reset; -2: silence */
 } refusals[] = {
-    { -ECONNREFUSED, -1, 0, -1, 0 }, { -ERR_RULE, -1, 0, -1, 0 },   { -ECONNRESET, -1, 0, -1, 0 }, { -ENOMEM, -1, 0, -1, 0 },
-    { -ENETUNREACH, 3, 0, 1, 0 },    { -EHOSTUNREACH, 3, 1, 1, 3 }, { -ETIMEDOUT, 3, 1, 1, 3 },    { -ERR_DROP, -2, 0, -2, 0 },
+    { -ECONNREFUSED, -1, 0, -1, 0 }, { -ERR_RULE, -1, 0, -1, 0 },  { -ECONNRESET, -1, 0, -1, 0 },
+    { -ENOMEM, -1, 0, -1, 0 },       { -ENETUNREACH, 3, 0, 1, 0 }, { -EHOSTUNREACH, 3, 1, 1, 3 },
+    { -EACCES, 3, 13, 1, 1 },        { -ETIMEDOUT, 3, 1, 1, 3 },   { -ERR_DROP, -2, 0, -2, 0 },
 };
 
 static void refused_as_told(void **state)

@@ -6,6 +6,7 @@ Server, on one port, TCP and UDP, both families. First byte of a TCP connection 
   X  exchange: 8 bytes length follow; read that many, send back as many of its own, then SHA-256 of what came
 UDP: echoes; a datagram "CONE" is answered from another port as well.
 """
+import errno
 import hashlib
 import os
 import socket
@@ -218,6 +219,56 @@ def udp(fam, host, port):
                 raise AssertionError(f"{size} bytes never came back")
 
 
+def udp_large(fam, host, port):
+    f, kind, _, _, at = address(fam, host, port, socket.SOCK_DGRAM)
+    with socket.socket(f, kind) as s:
+        s.settimeout(1)
+        s.connect(at)
+        for size in (1452, 1453, 1472, 1473, 2000, 9000, 30000, 60000):
+            d = os.urandom(size)
+            for _ in range(4):  # datagrams may be lost
+                s.send(d)
+                try:
+                    if s.recv(65536) == d:
+                        break
+                except TimeoutError:
+                    continue
+            else:
+                raise AssertionError(f"{size} bytes never came back")
+
+
+def connect_when_free(s, at):
+    """Our own kernel may not have seen the last acknowledgement of the connection before."""
+    end = time.monotonic() + 2
+    while True:
+        try:
+            return s.connect(at)
+        except OSError as e:
+            if e.errno != errno.EADDRNOTAVAIL or time.monotonic() > end:
+                raise
+            time.sleep(0.002)
+
+
+def same_port(fam, host, port, n):
+    """Connections with the same two addresses and ports: the server closes first, so nothing waits on our side."""
+    f, kind, _, _, at = address(fam, host, port)
+    mine = 0
+    for i in range(n):
+        with socket.socket(f, kind) as s:
+            s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            s.bind(("::" if f == socket.AF_INET6 else "0.0.0.0", mine))
+            mine = s.getsockname()[1]
+            s.settimeout(5)
+            try:
+                connect_when_free(s, at)
+                s.sendall(b"D" + struct.pack("!Q", 100 + i))
+                digest = hash_n(s, 100 + i)
+                assert read_n(s, 32) == digest, "checksum differs"
+                assert s.recv(1) == b"", "no EOF"
+            except OSError as e:
+                raise AssertionError(f"connection {i}: {e}") from e
+
+
 def udp_burst(fam, host, port):
     """Bursts, as QUIC sends them: of equal size with a shorter last one, of mixed sizes, and one system call's worth (UDP_SEGMENT). Every datagram comes back as it was."""
     f, kind, _, _, at = address(fam, host, port, socket.SOCK_DGRAM)
@@ -301,8 +352,9 @@ def main():
     elif verb == "udp-refused":
         udp_refused(fam, host, port)
     else:
-        {"upload": upload, "download": download, "exchange": exchange, "slow": slow, "burst": burst, "udp": udp, "udp-burst": udp_burst, "cone": cone}[verb](
-            fam, host, port, *map(int, rest))
+        verbs = {"upload": upload, "download": download, "exchange": exchange, "slow": slow, "burst": burst, "same-port": same_port}
+        verbs |= {"udp": udp, "udp-burst": udp_burst, "udp-large": udp_large, "cone": cone}
+        verbs[verb](fam, host, port, *map(int, rest))
 
 
 if __name__ == "__main__":

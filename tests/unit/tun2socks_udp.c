@@ -426,6 +426,109 @@ static void large_answers_are_sent_in_pieces(void **state)
             }
 }
 
+/* What the kernel hands to programs: trains are cut as it would cut them. Sizes, in order. */
+static unsigned arrived(struct world *w, const struct endpoint *from, const struct endpoint *to, uint32_t *sizes, unsigned *packets)
+{
+    unsigned n = 0;
+    struct seen *s;
+
+    for (*packets = 0; (s = world_take(w)); ++*packets) {
+        uint32_t each = s->vh.gso_type ? s->vh.gso_size : s->len;
+
+        assert_true(endpoint_eq(&s->from, from) && endpoint_eq(&s->to, to));
+        if (s->vh.gso_type) {
+            assert_int_equal(s->vh.gso_type, VIRTIO_NET_HDR_GSO_UDP_L4);
+            assert_int_equal(s->vh.hdr_len, s->ihl + 8);
+            assert_true(s->vh.flags & VIRTIO_NET_HDR_F_NEEDS_CSUM && each && each + 8 + s->ihl <= w->k.mtu && s->len > each);
+            assert_true((s->len + each - 1) / each <= 64); /* what every kernel takes */
+        }
+        for (uint32_t at = 0; at < s->len || (!at && !s->len); at += each) {
+            uint32_t len = s->len - at < each ? s->len - at : each;
+
+            pattern_check(77, n * 1000, s->data + at, len);
+            sizes[n++] = len;
+            if (!each)
+                break;
+        }
+        raw_free(s);
+    }
+    return n;
+}
+
+static void bursts_ride_together(void **state)
+{
+    static const struct {
+        const char *what;
+        uint32_t size[70];
+        unsigned n, packets; /* with the offload */
+    } bursts[] = {
+        { "one", { 1200 }, 1, 1 },
+        { "two", { 1200, 1200 }, 2, 2 },
+        { "equal ones and a short one", { 1200, 1200, 1200, 1200, 300 }, 5, 2 },
+        { "a short one ends it", { 1200, 1200, 300, 1200, 1200 }, 5, 4 },
+        { "growing", { 100, 200, 300 }, 3, 3 },
+        { "one of no bytes in the middle", { 500, 500, 0, 500 }, 4, 4 },
+        { "larger than the device takes", { 1472, 1472, 3000, 1472 }, 4, 0 },
+    };
+    static uint8_t data[70000];
+    uint32_t got[200];
+    unsigned packets;
+
+    for (size_t i = 0; i < COUNT(bursts); i++)
+        for (int ver = 4; ver <= 6; ver += 2)
+            for (size_t k = 0; k < 4; k++) {
+                struct endpoint from = there(ver, 9, 53), to = here(ver, 1234);
+                struct world w;
+
+                open_udp(&w, &kernels[k]);
+                for (unsigned n = 0; n < bursts[i].n; n++) {
+                    pattern_fill(77, n * 1000, data, bursts[i].size[n]);
+                    assert_int_equal(stack_udp_send(w.st, &from, &to, data, bursts[i].size[n]), 0);
+                }
+                if (!bursts[i].packets) { /* pieces are looked at elsewhere */
+                    assert_false(world_silent(&w));
+                    world_close(&w);
+                    continue;
+                }
+                if (arrived(&w, &from, &to, got, &packets) != bursts[i].n || packets != (kernels[k].uso ? bursts[i].packets : bursts[i].n))
+                    fail_msg("%s, %s: %u packets", bursts[i].what, kernels[k].name, packets);
+                assert_memory_equal(got, bursts[i].size, bursts[i].n * sizeof(*got));
+                world_close(&w);
+            }
+}
+
+static void a_long_burst_is_several(void **state)
+{
+    struct endpoint from = there(4, 9, 53), to = here(4, 1234), other = here(4, 99);
+    static uint8_t data[2000];
+    uint32_t got[200];
+    unsigned packets;
+    struct world w;
+
+    open_udp(&w, &kernels[3]);
+    for (unsigned n = 0; n < 150; n++) {
+        pattern_fill(77, n * 1000, data, 1400);
+        assert_int_equal(stack_udp_send(w.st, &from, &to, data, 1400), 0);
+    }
+    assert_int_equal(arrived(&w, &from, &to, got, &packets), 150);
+    assert_true(packets <= 8);       /* of 64 KiB */
+    pattern_fill(77, 0, data, 1400); /* another program in between: its own, and in order */
+    assert_int_equal(stack_udp_send(w.st, &from, &to, data, 1400), 0);
+    assert_int_equal(stack_udp_send(w.st, &from, &to, data, 1400), 0);
+    assert_int_equal(stack_udp_send(w.st, &from, &other, data, 1400), 0);
+    assert_int_equal(stack_udp_send(w.st, &from, &to, data, 1400), 0);
+    for (int i = 0; i < 4; i++) {
+        struct seen *s = world_take(&w);
+
+        assert_non_null(s);
+        assert_int_equal(s->to.port, i == 2 ? 99 : 1234);
+        raw_free(s);
+    }
+    stack_udp_send(w.st, &from, &to, data, 1400); /* the end finds a train under way */
+    stack_udp_send(w.st, &from, &to, data, 1400);
+    world_close(&w);
+}
+
 static void what_cannot_be_sent(void **state)
 {
     static uint8_t data[LARGEST + 1];
@@ -472,6 +575,8 @@ int main(void)
         cmocka_unit_test(answers_carry_their_checksum),
         cmocka_unit_test(a_checksum_of_zero_is_sent_as_ones),
         cmocka_unit_test(large_answers_are_sent_in_pieces),
+        cmocka_unit_test(bursts_ride_together),
+        cmocka_unit_test(a_long_burst_is_several),
         cmocka_unit_test(what_cannot_be_sent),
         cmocka_unit_test(a_full_device_loses_datagrams),
     };

@@ -25,6 +25,8 @@ ssize_t writev(int fd, const struct iovec *iov, int n)
     return syscall(SYS_writev, fd, iov, n);
 }
 
+#define POOLED (20u * 66000) /* receive buffers that may be kept for the next packets; none under the address sanitizer */
+
 /* ---- segments by hand ---- */
 
 static struct segment seg(const struct endpoint *from, uint8_t flags, uint32_t seq, uint32_t ack)
@@ -191,7 +193,7 @@ static void bytes_out_of_order_pin_no_more_than_they_are(void **state)
     }
     world_settle(&w);
     world_forget(&w);
-    assert_true(alloc.bytes - before < 512 << 10);
+    assert_true(alloc.bytes - before < POOLED + (512 << 10));
     world_close(&w);
 }
 
@@ -222,12 +224,12 @@ static void bytes_that_nobody_reads_are_kept_together(void **state)
     }
     world_settle(&w);
     assert_int_equal(world_stats(&w).buffers, 100000);
-    assert_true(alloc.bytes - before < 256 << 10);
+    assert_true(alloc.bytes - before < POOLED + (256 << 10));
     w.first->reads = true;
     w.first->bite = 777;
     while (w.first->got < 100000)
         owner_read(w.first);
-    assert_true(alloc.bytes - before < 64 << 10);
+    assert_true(alloc.bytes - before < POOLED + (64 << 10));
     world_close(&w);
 }
 
@@ -287,6 +289,11 @@ static void careful(struct owner *o)
         owner_pump(o);
 }
 
+static void refuse(struct owner *o)
+{
+    owner_refuse(o, -ECONNREFUSED);
+}
+
 static void echo_datagram(struct world *w, const struct flow_meta *m, const uint8_t *b, size_t n)
 {
     stack_udp_send(w->st, &m->orig, &m->src, b, n);
@@ -328,8 +335,9 @@ static bool scene(const struct kernel *k, unsigned long nth, unsigned long so_ma
     world_pass(&w, 2000);
     failed = alloc.n_failed;
     alloc_fail(0, 0);
-    app_fini(&a[0]); /* nobody asks again */
+    app_fini(&a[0]);
     app_fini(&a[1]);
+    w.on_flow = refuse; /* a SYN may be on its way still */
     for (struct owner *o = w.first; o; o = o->next)
         owner_close(o, nth % 16 ? -ECONNRESET : 0);
     w.lose = 0;

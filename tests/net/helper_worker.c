@@ -7,6 +7,7 @@
  * Its profile has a "key value" pair a line (see `keys`). Datagrams that come by the TUN are sent back to their sender; what comes to the resolver's sockets is a
  * command:  ping -> "pong PID"    up ADDR:PORT TEXT -> TEXT is sent there from a socket of the worker, and the answer comes back    powers -> what it may not do
  *           owner LOCAL REMOTE -> "uid UID pid PID PATH" of the UDP socket between them, or "none"
+ *           say TYPE [wish] [short] [descriptor] -> that message to the supervisor, out of turn
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -22,7 +23,7 @@
 
 #include "core/err.h"
 #include "core/sock.h"
-#include "platform/platform.h"
+#include "platform/ipc.h"
 
 #define VNET_LEN 10
 #define OUT_MAX 512
@@ -222,12 +223,33 @@ static void ask_owner(struct helper *h, const char *arg)
     q->fd = 0;
 }
 
+/* Says something to the supervisor that no worker should say now: a type, perhaps "wish" (filled as a true one), "short" or "descriptor". */
+static void say(const char *arg, char *out, size_t room)
+{
+    struct msg m = ipc_msg((enum msg_type)atoi(arg));
+    int r = 0;
+
+    if (strstr(arg, "wish")) {
+        m.tun.mtu = 1500;
+        m.tun.table = 2022;
+        m.tun.rule_prio = 9000;
+        host(&m.tun.addr4, "198.18.0.1/30");
+    }
+    if (strstr(arg, "short"))
+        r = send(3, &m, sizeof(m) - 1, MSG_NOSIGNAL) < 0 ? -errno : 0;
+    else
+        r = ipc_send(3, &m, (int[]){ 3 }, strstr(arg, "descriptor") ? 1 : 0);
+    snprintf(out, room, "said %d", r);
+}
+
 static void command(const char *in, char *out, size_t room)
 {
     if (!strncmp(in, "up ", 3))
         up(in + 3, out, room);
     else if (!strncmp(in, "powers", 6))
         powers(out, room);
+    else if (!strncmp(in, "say ", 4))
+        say(in + 4, out, room);
     else
         snprintf(out, room, "pong %d", getpid());
 }

@@ -441,11 +441,16 @@ static int read_payload(struct reading *r)
     return 0;
 }
 
+static bool has_url(const struct out_provider *p)
+{
+    return p->url && *p->url;
+}
+
 /* proxies/MD5-OF-URL */
 static const char *default_path(struct reading *r)
 {
     uint8_t sum[EVP_MAX_MD_SIZE];
-    const char *url = r->p->url ? r->p->url : "";
+    const char *url = r->p->url;
     unsigned n = 0;
     char *out = need(r, sizeof("proxies/") + 2 * sizeof(sum));
 
@@ -507,22 +512,25 @@ static const struct out_provider *same_file(const struct reading *r)
     return NULL;
 }
 
+/* Without a url nothing is ever fetched: such a provider has no file of its own, and only the one it names is read. */
 static int settle_path(struct reading *r, bool http)
 {
     const struct out_provider *other;
-    const char *own = http ? default_path(r) : NULL;
+    const char *own = NULL;
     char text[512], shown[OPT_TEXT_MAX], name[OPT_TEXT_MAX];
 
-    if (http && !own)
+    if (http && !has_url(r->p))
+        warn_at(r, r->p->node->key, "missing-key", "a http provider needs a url");
+    else if (http && !(own = default_path(r)))
         return -ENOMEM;
     if (!r->p->path || !*r->p->path) {
         r->p->path = own;
-        if (!own)
+        if (!http)
             warn_at(r, r->p->node->key, "missing-key", "a file provider needs a path");
     } else if (leads_out(r->b->s->env->state_dir, r->p->path)) {
         say_unsafe(r, own);
         r->p->path = own;
-    } else if (http && (other = same_file(r))) {
+    } else if (own && (other = same_file(r))) {
         snprintf(text, sizeof(text), "path: \"%s\" is the file of provider \"%s\"; %s is used instead", opt_quote(r->p->path, shown),
                  opt_quote(other->name, name), own);
         warn_at(r, where(r, "path"), "unsafe-path", text);
@@ -553,13 +561,10 @@ static int read_file(struct reading *r, bool http)
     const char *dir = r->b->s->env->state_dir;
     size_t len = 0;
     char *bytes;
-    int err;
+    int err = -ENOENT;
 
-    if (!r->p->path) {
-        r->p->why = "it has no usable path";
-        return 0;
-    }
-    err = dir ? file_read_beneath(dir, r->p->path, CONTENT_MAX - r->b->content, &bytes, &len, &r->p->stored_s) : -ENOENT;
+    if (dir && r->p->path)
+        err = file_read_beneath(dir, r->p->path, CONTENT_MAX - r->b->content, &bytes, &len, &r->p->stored_s);
     if (err == 0) {
         r->b->content += len;
         err = read_content(r, r->p->path, bytes, len);
@@ -568,6 +573,10 @@ static int read_file(struct reading *r, bool http)
     }
     if (http && r->spec.payload && r->spec.payload->kind == CFG_SEQ)
         return read_payload(r);
+    if (!r->p->path) {
+        r->p->why = http ? "it has no url" : "it has no usable path"; /* settle_path() said so */
+        return 0;
+    }
     r->p->why = "it has no content yet";
     say_no_file(r, err, http);
     return 0;
@@ -624,8 +633,6 @@ static int read_provider(struct reading *r)
     if (!strcmp(r->p->type, "http") || !strcmp(r->p->type, "file")) {
         bool http = !strcmp(r->p->type, "http");
 
-        if (http && (!r->p->url || !*r->p->url))
-            warn_at(r, r->p->node->key, "missing-key", "a http provider needs a url");
         return (err = settle_path(r, http)) < 0 ? err : read_file(r, http);
     }
     r->p->path = NULL;

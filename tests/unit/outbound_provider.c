@@ -160,6 +160,34 @@ static void test_no_content_yet(void **state)
     unload(&l);
 }
 
+/* Nothing is ever fetched for a provider without url: it has no file of its own, least of all one it shares with the next of its kind. */
+static void test_no_url(void **state)
+{
+    static const char *const yaml = "proxy-providers:\n"
+                                    "  none: {type: http}\n"
+                                    "  blank: {type: http, url: ''}\n"
+                                    "  out: {type: http, path: ../x.yaml}\n"
+                                    "  own: {type: http, path: proxies/own.yaml}\n"
+                                    "  list: {type: http, payload: [{name: p, type: socks5, server: h, port: 1}]}\n"
+                                    "proxy-groups: [{name: G, type: select, use: [none, blank, out, own, list]}]\n"
+                                    "rules: ['MATCH,G']\n";
+    struct loaded l;
+
+    write_file("proxies/d41d8cd98f00b204e9800998ecf8427e", "proxies: [{name: nobody, type: socks5, server: h, port: 1}]\n"); /* the MD5 of "" */
+    write_file("proxies/own.yaml", "proxies: [{name: o, type: socks5, server: h, port: 1}]\n");
+    load(&l, yaml);
+    said_at(&l, "missing-key", "\"none\": a http provider needs a url", yaml, "none: {");
+    said_at(&l, "missing-key", "\"blank\": a http provider needs a url", yaml, "blank: {");
+    said_at(&l, "unsafe-path", "\"out\": path: \"../x.yaml\" leads out", yaml, "../x.yaml");
+    assert_int_equal(said(&l, "missing-data", ""), 0);
+    assert_members(&l, "G", (const char *[]){ "o", "p" }, 2);
+    assert_null(provider(&l, "none")->path);
+    assert_null(provider(&l, "blank")->path);
+    assert_string_equal(provider(&l, "none")->why, "it has no url");
+    assert_int_equal(l.d.n_errors, 0);
+    unload(&l);
+}
+
 /* ---- filters and override ---- */
 
 #define PAYLOAD                                                                                                                            \
@@ -326,6 +354,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_content_of_every_kind),
         cmocka_unit_test(test_no_content_yet),
+        cmocka_unit_test(test_no_url),
         cmocka_unit_test(test_filters),
         cmocka_unit_test(test_override),
         cmocka_unit_test(test_paths_that_lead_out),

@@ -24,7 +24,8 @@ static uint32_t dice(uint32_t *state)
     return *state;
 }
 
-static struct cidr C(const char *s) {
+static struct cidr C(const char *s)
+{
     struct cidr c;
     char host[64];
 
@@ -34,8 +35,7 @@ static struct cidr C(const char *s) {
     return c;
 }
 
-static int
-set_up(void **state)
+static int set_up(void **state)
 {
     struct cidr a4 = { { 4, { 198, 18, 0, 1 } }, 30 }, a6 = { { 6, { 0xfd, 0xfe, [15] = 1 } }, 126 };
     char why[WHY_MAX];
@@ -45,7 +45,9 @@ set_up(void **state)
         netns_is_ours = false;
         return 0;
     }
-    sh("ip link set lo up; ip link add name uplink type veth peer name far; ip link set far up; ip link set uplink up;"
+    sh("ip link set lo up; ip link add name uplink type veth peer name far;"
+       "ip link set far addrgenmode none; ip link set uplink addrgenmode none;" /* a link-local address would change the tables a second later */
+       "ip link set far up; ip link set uplink up;"
        "ip addr add 192.0.2.2/24 dev uplink; ip addr add 2001:db8:77::2/64 dev uplink nodad;"
        "ip route add default via 192.0.2.1; ip -6 route add default via 2001:db8:77::1");
     nl = nl_open();

@@ -371,9 +371,9 @@ static void many_who_ask_the_same_wait_for_one_answer(void **state)
     struct dns_world clients[10];
 
     begin_one(script_plain);
-    for (int i = 0; i < 10; i++) {
+    for (int i = 0; i < 10; i++) { /* mixed letters might be by chance those of our own question, which would be it coming back */
         clients[i].got = false;
-        wquery(&q, (uint16_t)(1000 + i), i % 2 ? "X.test" : "x.TEST", T_A, i % 3 ? ASK_RD : ASK_RD | ASK_EDNS);
+        wquery(&q, (uint16_t)(1000 + i), i % 2 ? "x.test" : "X.TEST", T_A, i % 3 ? ASK_RD : ASK_RD | ASK_EDNS);
         dns_query(w.dns, q.b, q.len, &(struct dns_client){ .reply = world_on_reply, .arg = &clients[i] }, &(struct endpoint){ .port = 9 },
                   &(struct endpoint){ .port = 53 });
     }
@@ -382,7 +382,7 @@ static void many_who_ask_the_same_wait_for_one_answer(void **state)
     for (int i = 0; i < 10; i++) {
         assert_true(clients[i].got);
         assert_int_equal(clients[i].raw[0] << 8 | clients[i].raw[1], 1000 + i);
-        assert_non_null(strstr(clients[i].answer, i % 2 ? "X.test A |" : "x.TEST A |"));
+        assert_non_null(strstr(clients[i].answer, i % 2 ? "x.test A |" : "X.TEST A |"));
         assert_int_equal(strstr(clients[i].answer, "OPT") != NULL, i % 3 == 0);
     }
     end_one();

@@ -487,8 +487,10 @@ void loop_stop(struct loop *l)
     uv_stop(&l->uv);
 }
 
+/* Due before the descriptors were looked at, when this process had to wait for the processor: they are looked at without waiting, then. */
 static void on_wait(uv_timer_t *u)
 {
+    uv_stop(u->loop);
 }
 
 void loop_turn(struct loop *l, unsigned max_wait_ms)

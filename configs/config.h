@@ -64,6 +64,7 @@ struct diag {
     struct diag_item *items;
     size_t n, cap, n_errors, n_warnings, n_lost;
     unsigned guesses, compared; /* private: searches for a hint so far, and candidates compared by them */
+    struct diag *whole;         /* private: whose searches count, when this is only a part */
 };
 
 /* A message's column with its source, to hand it on to another diag. */
@@ -74,6 +75,9 @@ static inline uint32_t diag_column(const struct diag_item *it)
 
 /* name and src belong to source 0; the others are empty. */
 void diag_init(struct diag *d, const char *name, const char *src, size_t src_len, bool strict);
+/* For a part of what `whole` is about, whose messages the caller hands on: nothing is an error for being strict, no lines are shown, and searches
+ * for hints count for the whole, which must outlive it. */
+void diag_init_part(struct diag *d, struct diag *whole);
 void diag_fini(struct diag *d);
 void diag_set_source(struct diag *d, unsigned source, const char *name, const char *src, size_t src_len);
 /* The borrowed bytes are about to go: messages stay, source lines are shown no more. */

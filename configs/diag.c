@@ -30,6 +30,12 @@ void diag_init(struct diag *d, const char *name, const char *src, size_t src_len
     diag_set_source(d, 0, name, src, src_len);
 }
 
+void diag_init_part(struct diag *d, struct diag *whole)
+{
+    diag_init(d, whole->source[0].name, NULL, 0, false);
+    d->whole = whole;
+}
+
 void diag_fini(struct diag *d)
 {
     for (size_t i = 0; i < d->n; i++) {

@@ -66,6 +66,8 @@ static unsigned distance(const uint32_t *a, unsigned na, const uint32_t *b, unsi
 
 void cfg_guess_start(struct cfg_guess *g, struct diag *d, const char *word)
 {
+    while (d && d->whole)
+        d = d->whole;
     *g = (struct cfg_guess){ .d = d };
     g->n = decode(word, g->word);
     if (g->n > WORD_MAX || (d && d->guesses >= SEARCHES_MAX)) {

@@ -348,7 +348,9 @@ static bool read_rule_provider(struct raw *r, const struct cfg_node *n, struct c
     struct cfg_guess g;
 
     if (from < 0) {
-        diag_warn(d, n->key->line, n->key->column, path, "unknown-type",
+        const struct cfg_node *at = cfg_find(n, "type", CFG_KEYS_NOCASE);
+
+        diag_warn(d, at->line, at->column, path, "unknown-type",
                   "the type \"%s\" is unknown; it can be http, file or inline%s; the provider is skipped",
                   cfg_quote(x->type, strlen(x->type), shown), cfg_did_you_mean(&g, d, x->type, from_names));
         return false;

@@ -195,6 +195,31 @@ static void searches_are_counted(void **state)
     diag_fini(&d);
 }
 
+/* A part of a part counts, too; what it says is its own, and never an error for being strict. */
+static void parts_count_for_the_whole(void **state)
+{
+    static const char *const names[] = { "DIRECT", NULL };
+    struct diag whole, part, small;
+    struct cfg_guess g;
+    int hints = 0;
+
+    diag_init(&whole, "f", "text", 4, true);
+    for (int i = 0; i < 1000; i++) {
+        diag_init_part(&part, &whole);
+        diag_init_part(&small, &part);
+        diag_warn(&small, 1, 1, "", "bad-value", "x");
+        hints += *cfg_did_you_mean(&g, &small, "DIRECTX", names) != 0;
+        assert_int_equal(small.n_warnings, 1);
+        assert_string_equal(small.source[0].name, "f");
+        assert_null(small.source[0].bytes);
+        diag_fini(&small);
+        diag_fini(&part);
+    }
+    assert_int_equal(hints, 100);
+    assert_int_equal(whole.n, 0);
+    diag_fini(&whole);
+}
+
 static void quotes_are_short(void **state)
 {
     char buf[CFG_QUOTE_MAX], big[1000];
@@ -223,6 +248,7 @@ int main(void)
         cmocka_unit_test(messages_are_sorted_and_printable),
         cmocka_unit_test(words_that_are_near),
         cmocka_unit_test(searches_are_counted),
+        cmocka_unit_test(parts_count_for_the_whole),
         cmocka_unit_test(quotes_are_short),
     };
 

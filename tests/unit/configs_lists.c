@@ -103,7 +103,7 @@ static void rule_providers(void **state)
           "rule.r.from=http url u path - proxy - interval 5 size 0\nrule.s.is=ipcidr text bundle -" },
         { "rule-providers:\n  r: {type: http, behavior: domain, url: ''}", "rule.r.from=http url - path - proxy - interval 0 size 0", "needs a url; it stays empty", 2 },
         { "rule-providers:\n  r: {type: file, behavior: domain}", "rule-providers.n=1", "needs a path", 2 },
-        { "rule-providers:\n  r: {type: htp, behavior: domain}", "rule-providers.n=0", "did you mean \"http\"", 2 },
+        { "rule-providers:\n  r:\n    behavior: domain\n    type: htp", "rule-providers.n=0", "did you mean \"http\"", 4 },
         { "rule-providers:\n  r: {type: http, url: u}", "rule-providers.n=0", "the key \"behavior\" is missing", 2 },
         { "rule-providers:\n  r:\n    type: http\n    url: u\n    behavior: domains", "rule-providers.n=0", "did you mean \"domain\"", 5 },
         { "rule-providers:\n  r:\n    type: http\n    url: u\n    behavior: domain\n    format: txt", "rule-providers.n=0", "yaml, text, mrs", 6 },

@@ -26,10 +26,7 @@ static int32_t find_target(void *arg, const char *name)
 
 static void offer_targets(void *arg, struct cfg_guess *g)
 {
-    struct outbound *o;
-
-    for (int32_t i = 0; (o = out_at(arg, i)) && cfg_guess_try(g, o->name); i++)
-        ;
+    out_offer(arg, NULL, g);
 }
 
 /* `hosts` may give a name another one. Keys that are no patterns are reported by those who answer from them. */

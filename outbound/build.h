@@ -25,12 +25,15 @@ struct build {
     struct outbound **scratch, **scratch2; /* room for one of everything */
     uint32_t n_members;
     size_t content; /* bytes of providers' files */
+    struct map said;    /* struct place: what several groups share */
     bool said_no_tests; /* groups that measure delays: said once */
     bool said_full;
 };
 
 /* Registers a node or group: gives it an id and, if it is not a provider's, its name. 0 or -ENOMEM. */
 int build_add(struct build *b, struct outbound *o);
+/* Is it the first time that this place of the profile is spoken of? Names and filters that ten groups share by an alias are one mistake, told once. */
+bool build_first(struct build *b, const struct cfg_node *at);
 
 /* The roots that the profile trusts besides the system's (roots.c). 0 or -ENOMEM. */
 int build_roots(struct build *b);

@@ -116,7 +116,7 @@ static struct pattern *get(struct filters *all, struct cfg_doc *doc, const char 
     struct pattern *p = find(all, text, len);
 
     if (p) {
-        if (!p->code)
+        if (!p->code && at->d)
             say(at, at->d, text, len, "it is left out here too");
         return p;
     }

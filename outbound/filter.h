@@ -27,7 +27,7 @@ struct filter {
 struct filter_at {
     const struct cfg_node *node;
     const char *path, *what; /* "proxy-groups[2]", "group \"X\": filter"; copied */
-    struct diag *d;
+    struct diag *d; /* NULL: nothing is said that was said of the pattern before */
 };
 
 /* Compiles a text; several patterns are separated by back-ticks when `many`. One that does not compile is left out with a warning ("bad-regex");

@@ -133,7 +133,7 @@ static const struct cfg_node *where_named(const struct group *g, const char *nam
 static void cut(struct walk *w, struct step *from, struct outbound *to)
 {
     struct group *g = group_of(from->o);
-    const struct cfg_node *at = where_named(g, to->name);
+    const struct cfg_node *at = out_place(g->o.node, where_named(g, to->name));
     char text[(SHOWN + 2) * OUT_NAME_MAX], path[32];
 
     if (w->colour[to->id] != ON_PATH)
@@ -146,18 +146,20 @@ static void cut(struct walk *w, struct step *from, struct outbound *to)
 
 /* ---- dialer-proxy ---- */
 
-/* Says why a node cannot be dialled, at the value of its dialer-proxy. */
-static void dialer_fails(struct build *b, struct outbound *o, const char *code, const char *why)
+/* Says why a node cannot be dialled, at the value of its dialer-proxy. hint: what people read and `why` does not keep. */
+static void dialer_fails(struct build *b, struct outbound *o, const char *code, const char *why, const char *hint)
 {
     bool elsewhere = o->provider && o->provider->stored_s; /* its lines are those of another file */
     const struct cfg_node *at = elsewhere ? o->provider->node->key : cfg_find(o->node, "dialer-proxy", CFG_KEYS_PROXY);
     char name[OUT_NAME_MAX];
 
+    if (!elsewhere && !build_first(b, at))
+        at = out_place(o->node, at); /* it was a provider's word, or a merged map's */
     o->why = arena_strdup(&b->s->arena, why, strlen(why));
     if (!o->why)
         o->why = "its dialer-proxy cannot be used";
-    diag_warn(b->d, at->line, at->column, o->provider ? "proxy-providers" : "proxies", code, "proxy \"%s\" cannot be dialled: %s",
-              out_quote(o->name, name), why);
+    diag_warn(b->d, at->line, at->column, o->provider ? "proxy-providers" : "proxies", code, "proxy \"%s\" cannot be dialled: %s%s",
+              out_quote(o->name, name), why, hint);
 }
 
 /* Names become pointers; true when there is any. */
@@ -169,6 +171,7 @@ static bool find_dialers(struct build *b)
     for (int32_t i = 0; i < s->n_live; i++) {
         struct outbound *o = s->live[i], *to;
         char why[OUT_NAME_MAX + 64], name[OUT_NAME_MAX];
+        struct cfg_guess g;
 
         if (!o->dialer || o->why)
             continue;
@@ -179,7 +182,10 @@ static bool find_dialers(struct build *b)
             continue;
         }
         snprintf(why, sizeof(why), "its dialer-proxy \"%s\" %s", out_quote(o->dialer, name), to ? "makes no sense" : "does not exist");
-        dialer_fails(b, o, "unknown-target", why);
+        cfg_guess_start(&g, b->d, o->dialer);
+        if (!to)
+            out_offer(s, o, &g);
+        dialer_fails(b, o, "unknown-target", why, cfg_guess_text(&g));
     }
     return any;
 }
@@ -268,7 +274,7 @@ static void close_component(struct walk *w, uint32_t from)
         if (group_of(o) || !within(w, o->via, from))
             continue;
         describe_loop(w, o, from, why + at, sizeof(why) - at);
-        dialer_fails(w->b, o, "cycle", why);
+        dialer_fails(w->b, o, "cycle", why, "");
     }
     for (uint32_t i = from; i < w->n_stack; i++) {
         w->on_stack[w->stack[i]->id] = false;
@@ -302,10 +308,10 @@ static void settle_node(struct walk *w, struct outbound *o)
         return;
     if (o->via->why) {
         snprintf(why, sizeof(why), "its dialer-proxy \"%s\" cannot: %.300s", out_quote(o->via->name, name), o->via->why);
-        dialer_fails(w->b, o, "unsupported-proxy", why);
+        dialer_fails(w->b, o, "unsupported-proxy", why, "");
     } else if (w->hops[o->id] > WAY_MAX) {
         snprintf(why, sizeof(why), "more than %d nodes stand one behind the other", WAY_MAX);
-        dialer_fails(w->b, o, "bad-value", why);
+        dialer_fails(w->b, o, "bad-value", why, "");
     }
 }
 

@@ -35,6 +35,14 @@ const struct outbound_ops *group_type(const char *type)
     return NULL;
 }
 
+const char *group_guess(struct cfg_guess *g, struct diag *d, const char *type)
+{
+    cfg_guess_start(g, d, type);
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        cfg_guess_try(g, types[i].type);
+    return cfg_guess_text(g);
+}
+
 const struct out_group_opts *out_group_opts(const struct outbound *o)
 {
     return group_of(o) ? &group_of(o)->opts : NULL;
@@ -123,13 +131,13 @@ int group_read(struct build *b, struct group *g)
     char path[32];
 
     path_of(g, path);
-    diag_init(&mine, b->d->source[0].name, NULL, 0, false);
+    diag_init_part(&mine, b->d);
     cfg_read(b->s->profile->doc, g->o.node, group_fields, CFG_KEYS_NOCASE, g, false, path, &mine);
     check_options(b, g, &mine);
     g->o.udp = !g->disable_udp;
     g->include_all_proxies |= g->include_all;
     g->include_all_providers |= g->include_all;
-    out_tell(&mine, "group", g->o.name, path, "", b->d);
+    out_tell(&mine, "group", g->o.name, g->o.node, path, "", b->d);
     diag_fini(&mine);
     return 0;
 }
@@ -179,17 +187,27 @@ static void add(struct gather *w, struct outbound *o)
     b->said_full = true;
 }
 
+static void say_unknown(struct gather *w, const struct cfg_node *at, const char *kind, struct cfg_guess *g)
+{
+    char name[OUT_NAME_MAX];
+
+    diag_warn(w->b->d, at->line, at->column, w->path, "unknown-target", "%s there is no %s\"%s\"%s; it is skipped", w->what, kind,
+              out_quote(at->text, name), cfg_guess_text(g));
+}
+
 static void add_named(struct gather *w, uint32_t i)
 {
     struct group *g = w->g;
     struct outbound *o = out_find(w->b->s, g->names.v[i]);
-    char name[OUT_NAME_MAX];
+    struct cfg_guess guess;
 
-    if (!o)
-        diag_warn(w->b->d, g->names.at[i]->line, g->names.at[i]->column, w->path, "unknown-target", "%s there is no \"%s\"; it is skipped", w->what,
-                  out_quote(g->names.v[i], name));
-    else if (o->id >= 0) /* an entry that makes no sense has been spoken of */
+    if (o && o->id >= 0)
         add(w, o);
+    if (o || !build_first(w->b, g->names.at[i])) /* an entry that makes no sense has been spoken of */
+        return;
+    cfg_guess_start(&guess, w->b->d, g->names.v[i]);
+    out_offer(w->b->s, &g->o, &guess);
+    say_unknown(w, g->names.at[i], "", &guess);
 }
 
 static void add_all_proxies(struct gather *w)
@@ -221,15 +239,19 @@ static void add_used(struct gather *w, uint32_t i)
 {
     struct out_set *s = w->b->s;
     struct group *g = w->g;
-    char name[OUT_NAME_MAX];
+    struct cfg_guess guess;
 
     for (uint32_t k = 0; k < s->n_providers; k++)
         if (!strcmp(s->providers[k].name, g->use.v[i])) {
             add_provider(w, &s->providers[k]);
             return;
         }
-    diag_warn(w->b->d, g->use.at[i]->line, g->use.at[i]->column, w->path, "unknown-target", "%s there is no proxy-provider \"%s\"; it is skipped", w->what,
-              out_quote(g->use.v[i], name));
+    if (!build_first(w->b, g->use.at[i]))
+        return;
+    cfg_guess_start(&guess, w->b->d, g->use.v[i]);
+    for (uint32_t k = 0; k < s->n_providers && cfg_guess_try(&guess, s->providers[k].name); k++)
+        ;
+    say_unknown(w, g->use.at[i], "proxy-provider ", &guess);
 }
 
 /* Several patterns and several sources: what the first pattern matches comes first. */
@@ -260,6 +282,8 @@ static int compile(struct gather *w, const char *key, const char *text, struct f
         return 0;
     snprintf(what, sizeof(what), "%s %s", w->what, key);
     at.what = what;
+    if (!build_first(w->b, at.node))
+        at.d = NULL;
     return filter_compile(&w->b->filters, w->b->s->profile->doc, text, true, &at, out);
 }
 

@@ -84,15 +84,27 @@ static int read_node(struct outbound *o, const struct opt_src *s)
     return 0;
 }
 
-void out_tell(const struct diag *mine, const char *kind, const char *name, const char *path, const char *error_end, struct diag *d)
+const struct cfg_node *out_place(const struct cfg_node *entry, const struct cfg_node *value)
+{
+    if (cfg_source(value->column) != cfg_source(entry->column))
+        return value; /* the other file's word on it */
+    if (value->line != entry->line)
+        return value->line < entry->line ? entry : value;
+    return value->column < entry->column ? entry : value;
+}
+
+void out_tell(const struct diag *mine, const char *kind, const char *name, const struct cfg_node *entry, const char *path, const char *error_end,
+              struct diag *d)
 {
     char shown[OUT_NAME_MAX];
 
     out_quote(name, shown);
     for (size_t i = 0; i < mine->n; i++) {
         const struct diag_item *it = &mine->items[i];
+        struct cfg_node value = { .line = it->line, .column = diag_column(it) };
+        const struct cfg_node *at = out_place(entry, &value);
 
-        diag_warn(d, it->line, diag_column(it), path, it->code, "%s \"%s\": %s%s", kind, shown, it->message, it->level == DIAG_ERROR ? error_end : "");
+        diag_warn(d, at->line, at->column, path, it->code, "%s \"%s\": %s%s", kind, shown, it->message, it->level == DIAG_ERROR ? error_end : "");
     }
 }
 
@@ -111,10 +123,10 @@ int node_read(struct outbound *o, const char *path, struct diag *d)
     struct diag mine;
     int r;
 
-    diag_init(&mine, d->source[0].name, NULL, 0, false);
+    diag_init_part(&mine, d);
     s.d = &mine;
     r = read_node(o, &s);
-    out_tell(&mine, "proxy", o->name, path, "; the entry is skipped", d);
+    out_tell(&mine, "proxy", o->name, o->node, path, "; the entry is skipped", d);
     if (r == -ERR_UNSUPPORTED) {
         diag_warn(d, o->node->line, o->node->column, path, "unsupported-proxy", "proxy \"%s\" (%s) cannot be dialled: %s",
                   out_quote(o->name, name), o->ops->type, o->why);

@@ -240,10 +240,12 @@ static struct outbound *instead_of_first(const struct group *g)
 static void say_choice(const struct group *g, const char *path, struct diag *d)
 {
     char group[OUT_NAME_MAX], first[OUT_NAME_MAX], now[OUT_NAME_MAX];
-    const struct cfg_node *at = g->names.n && !strcmp(g->names.v[0], g->members[0]->name) ? g->names.at[0] : g->o.node;
+    const struct cfg_node *at = g->o.node;
 
-    if (!g->members[0]->why || !g->o.node)
+    if (!g->members[0]->why || !at)
         return;
+    if (g->names.n && !strcmp(g->names.v[0], g->members[0]->name))
+        at = out_place(at, g->names.at[0]);
     out_quote(g->o.name, group);
     out_quote(g->members[0]->name, first);
     if (g->now->why)
@@ -254,19 +256,28 @@ static void say_choice(const struct group *g, const char *path, struct diag *d)
                   first, out_quote(g->now->name, now));
 }
 
+static void say_not_usable(const struct group *g, const struct cfg_node *preferred, const char *path, struct diag *d)
+{
+    const struct cfg_node *at = out_place(g->o.node, preferred);
+    char name[OUT_NAME_MAX], group[OUT_NAME_MAX], now[OUT_NAME_MAX];
+    struct cfg_guess guess;
+
+    cfg_guess_start(&guess, d, g->preferred);
+    for (uint32_t i = 0; i < g->n_members && cfg_guess_try(&guess, g->members[i]->name); i++)
+        ;
+    diag_warn(d, at->line, at->column, path, "unknown-target", "group \"%s\": default-selected \"%s\" is not a usable member%s; \"%s\" is taken",
+              out_quote(g->o.name, group), out_quote(g->preferred, name), cfg_guess_text(&guess), out_quote(g->now->name, now));
+}
+
 static void choose(struct group *g, const char *path, struct diag *d)
 {
-    const struct cfg_node *at = g->o.node ? cfg_find(g->o.node, "default-selected", CFG_KEYS_NOCASE) : NULL;
-    char name[OUT_NAME_MAX], group[OUT_NAME_MAX];
+    const struct cfg_node *preferred = g->o.node ? cfg_find(g->o.node, "default-selected", CFG_KEYS_NOCASE) : NULL;
 
     g->now = g->o.ops != group_select ? first_of(g) : g->members[0]->why ? instead_of_first(g) : g->members[0];
-    if (!at || !g->preferred || !*g->preferred) {
+    if (!preferred || !g->preferred || !*g->preferred)
         say_choice(g, path, d);
-        return;
-    }
-    if (out_select(&g->o, g->preferred) < 0)
-        diag_warn(d, at->line, at->column, path, "unknown-target", "group \"%s\": default-selected \"%s\" is not a usable member; \"%s\" is taken",
-                  out_quote(g->o.name, group), out_quote(g->preferred, name), g->now->name);
+    else if (out_select(&g->o, g->preferred) < 0)
+        say_not_usable(g, preferred, path, d);
 }
 
 void group_settle(struct build *b, struct group *g)

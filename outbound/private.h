@@ -28,6 +28,8 @@ extern const struct outbound_ops wireguard_ops, openvpn_ops, tailscale_ops, zero
 
 /* The type a profile names (letter case ignored), or NULL. */
 const struct outbound_ops *registry_find(const char *type);
+/* "did you mean" for a type that is none (configs/config.h); lives in g. */
+const char *registry_guess(struct cfg_guess *g, struct diag *d, const char *type);
 
 /* The fields that every type with a server begins with. */
 #define OUT_SERVER_FIELDS                                                                        \
@@ -71,8 +73,13 @@ struct outbound *set_make(struct out_set *s, const struct outbound_ops *ops, con
 /* Reads the entry o->node into o. 0: a node, maybe one that cannot be dialled (o->why); -EINVAL: of no use (o->why too); -ENOMEM. Everything is said
  * in d, with the node's name. path: "proxies[3]". */
 int node_read(struct outbound *o, const char *path, struct diag *d);
-/* Hands on what was said about one entry, its name in front ("proxy", "group"). error_end: what an error means for the entry. */
-void out_tell(const struct diag *mine, const char *kind, const char *name, const char *path, const char *error_end, struct diag *d);
+/* Hands on what was said about one entry, its name in front ("proxy", "group"). error_end: what an error means for the entry. What stands elsewhere
+ * (out_place) is told at the entry. */
+void out_tell(const struct diag *mine, const char *kind, const char *name, const struct cfg_node *entry, const char *path, const char *error_end,
+              struct diag *d);
+/* Where a message about a value of an entry belongs: at the value, but at the entry itself when the value stands before it. Then it came by an alias or a
+ * merged map, others may have it too, and each is to be found. */
+const struct cfg_node *out_place(const struct cfg_node *entry, const struct cfg_node *value);
 
 /* ---- groups ---- */
 
@@ -98,6 +105,7 @@ struct group {
 
 /* The sort of group a profile names (letter case ignored), or NULL. group_select: what GLOBAL is. */
 const struct outbound_ops *group_type(const char *type);
+const char *group_guess(struct cfg_guess *g, struct diag *d, const char *type);
 extern const struct outbound_ops *const group_select;
 static inline struct group *group_of(const struct outbound *o)
 {

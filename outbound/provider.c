@@ -76,7 +76,8 @@ struct override {
 static const struct cfg_field override_fields[] = {
     OV("tfo", CFG_BOOL, tfo), OV("mptcp", CFG_BOOL, mptcp), OV("udp", CFG_BOOL, udp), OV("udp-over-tcp", CFG_BOOL, udp_over_tcp),
     OV("up", CFG_STR, up), OV("down", CFG_STR, down), OV("dialer-proxy", CFG_STR, dialer), OV("skip-cert-verify", CFG_BOOL, skip_verify),
-    OV("interface-name", CFG_STR, interface), OV("routing-mark", CFG_INT, mark), OV("ip-version", CFG_STR, version), { 0 },
+    OV("interface-name", CFG_STR, interface), OV("ip-version", CFG_STR, version),
+    { "routing-mark", CFG_INT, offsetof(struct override, mark), .lacks = "members are dialled without" }, { 0 },
 };
 
 static const struct cfg_field affix_fields[] = { OV("additional-prefix", CFG_STR, prefix), OV("additional-suffix", CFG_STR, suffix), { 0 } };
@@ -106,7 +107,7 @@ static const struct cfg_node *where(const struct reading *r, const char *key)
 {
     const struct cfg_node *n = cfg_find(r->p->node, key, CFG_KEYS_NOCASE);
 
-    return n ? n : r->p->node->key;
+    return n ? out_place(r->p->node->key, n) : r->p->node->key;
 }
 
 static void *need(struct reading *r, size_t n)
@@ -116,14 +117,12 @@ static void *need(struct reading *r, size_t n)
 
 static int read_fields(struct reading *r, const struct cfg_node *map, const struct cfg_field *fields, void *out)
 {
-    char name[OUT_NAME_MAX];
     struct diag mine;
     int bad;
 
-    diag_init(&mine, r->b->d->source[0].name, NULL, 0, false);
+    diag_init_part(&mine, r->b->d);
     bad = cfg_read(r->b->s->profile->doc, map, fields, CFG_KEYS_NOCASE, out, false, r->path, &mine);
-    snprintf(name, sizeof(name), "%s", r->p->name);
-    out_tell(&mine, "proxy-provider", name, r->path, "", r->b->d);
+    out_tell(&mine, "proxy-provider", r->p->name, r->p->node->key, r->path, "", r->b->d);
     diag_fini(&mine);
     return bad;
 }
@@ -155,8 +154,8 @@ static int read_changes(struct reading *r)
         struct override nothing = { 0 };
 
         n = cfg_find(r->spec.override, f->key, CFG_KEYS_NOCASE);
-        if (!n || n->kind == CFG_NULL || read_fields(r, r->spec.override, one, &nothing))
-            continue;
+        if (!n || n->kind == CFG_NULL || read_fields(r, r->spec.override, one, &nothing) || f->lacks)
+            continue; /* what this build lacks is said here, not of every member */
         if (!add_change(r, f->key, n))
             return -ENOMEM;
     }
@@ -300,12 +299,15 @@ static int add_entry(struct reading *r, const struct cfg_node *entry, const char
     const struct cfg_node *node = changed(r, entry);
     const char *now = renamed(r, name);
     struct outbound *o;
+    struct cfg_guess g;
     int err;
 
     snprintf(path, sizeof(path), "%s[%u]", r->path, index);
     if (!ops) {
-        diag_warn(r->d, entry->line, entry->column, path, "unknown-type", "proxy \"%s\": unknown type \"%s\"; the entry is skipped", out_quote(name, shown),
-                  out_quote(type, shown_type));
+        const struct cfg_node *at = out_place(entry, cfg_find(entry, "type", CFG_KEYS_PROXY));
+
+        diag_warn(r->d, at->line, at->column, path, "unknown-type", "proxy \"%s\": unknown type \"%s\"%s; the entry is skipped", out_quote(name, shown),
+                  out_quote(type, shown_type), registry_guess(&g, r->d, type));
         return take(r, name);
     }
     if (!node || !now || !(o = set_make(r->b->s, ops, now, node)))
@@ -314,13 +316,6 @@ static int add_entry(struct reading *r, const struct cfg_node *entry, const char
     if ((err = node_read(o, path, r->d)) == -ENOMEM || (err = err < 0 ? 0 : keep(r, o)) < 0)
         return err;
     return take(r, name);
-}
-
-static const char *text_of(const struct cfg_node *entry, const char *key)
-{
-    const struct cfg_node *n = cfg_find(entry, key, CFG_KEYS_PROXY);
-
-    return n && n->kind == CFG_SCALAR && n->len ? n->text : NULL;
 }
 
 static bool is_wanted(struct reading *r, struct pattern *p, const char *name, const char *type)
@@ -341,7 +336,7 @@ static int pass(struct reading *r, const struct cfg_node *list, struct pattern *
     int err = 0;
 
     for (const struct cfg_node *n = list->child; n && err == 0; n = n->next, index++) {
-        const char *name = n->kind == CFG_MAP ? text_of(n, "name") : NULL, *type = name ? text_of(n, "type") : NULL;
+        const char *name = cfg_text(n, "name", CFG_KEYS_PROXY), *type = name ? cfg_text(n, "type", CFG_KEYS_PROXY) : NULL;
         char path[160];
 
         snprintf(path, sizeof(path), "%s[%u]", r->path, index);
@@ -418,7 +413,8 @@ static int read_content(struct reading *r, const char *file, const char *bytes, 
     struct diag mine;
     int err = 0;
 
-    diag_init(&mine, out_quote(file, name), bytes, len, false);
+    diag_init_part(&mine, r->b->d);
+    diag_set_source(&mine, 0, out_quote(file, name), bytes, len);
     r->d = &mine;
     if ((list = parse(r, bytes, len, &mine)))
         err = read_entries(r, list);
@@ -615,6 +611,27 @@ static void read_health(struct reading *r)
         p->test_interval_s = 300;
 }
 
+static const char *const types[] = { "http", "file", "inline", NULL };
+
+/* The type in our spelling, as far as it is one. */
+static const char *type_of(const char *written)
+{
+    for (const char *const *t = types; *t; t++)
+        if (!strcasecmp(*t, written))
+            return *t;
+    return written;
+}
+
+static void say_unknown_type(struct reading *r)
+{
+    char text[384], shown[OPT_TEXT_MAX];
+    struct cfg_guess g;
+
+    snprintf(text, sizeof(text), "unknown type \"%s\"; it can be http, file or inline%s; the provider is empty", opt_quote(r->p->type, shown),
+             cfg_did_you_mean(&g, r->b->d, r->p->type, types));
+    warn_at(r, where(r, "type"), "unknown-type", text);
+}
+
 static int read_provider(struct reading *r)
 {
     int err;
@@ -637,7 +654,7 @@ static int read_provider(struct reading *r)
     }
     r->p->path = NULL;
     r->p->why = "its type is unknown";
-    warn_at(r, where(r, "type"), "unknown-type", "type: it can be http, file or inline");
+    say_unknown_type(r);
     return 0;
 }
 
@@ -646,7 +663,7 @@ static int add_provider(struct build *b, const struct cfg_provider *e)
     struct reading r = { .b = b, .p = &b->s->providers[b->s->n_providers] };
     char name[OUT_NAME_MAX];
 
-    *r.p = (struct out_provider){ .name = e->name, .type = e->type, .node = e->node, .test_timeout_ms = 5000, .test_lazy = true };
+    *r.p = (struct out_provider){ .name = e->name, .type = type_of(e->type), .node = e->node, .test_timeout_ms = 5000, .test_lazy = true };
     snprintf(r.path, sizeof(r.path), "proxy-providers.%.60s", out_quote(e->name, name));
     snprintf(r.what, sizeof(r.what), "proxy-provider \"%s\":", name);
     if (!strcmp(e->name, "default")) {

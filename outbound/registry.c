@@ -22,3 +22,11 @@ const struct outbound_ops *registry_find(const char *type)
             return types[i];
     return NULL;
 }
+
+const char *registry_guess(struct cfg_guess *g, struct diag *d, const char *type)
+{
+    cfg_guess_start(g, d, type);
+    for (size_t i = 0; i < sizeof(types) / sizeof(types[0]); i++)
+        cfg_guess_try(g, types[i]->type);
+    return cfg_guess_text(g);
+}

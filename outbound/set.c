@@ -68,6 +68,13 @@ static int claim_name(struct out_set *s, struct outbound *o)
     return 0;
 }
 
+void out_offer(struct out_set *s, const struct outbound *but, struct cfg_guess *g)
+{
+    for (int32_t i = 0; i < s->n_live; i++)
+        if (!s->live[i]->provider && s->live[i] != but && !cfg_guess_try(g, s->live[i]->name))
+            return;
+}
+
 struct outbound *set_make(struct out_set *s, const struct outbound_ops *ops, const char *name, const struct cfg_node *node)
 {
     struct outbound *o = arena_alloc(&s->arena, ops->size);
@@ -104,6 +111,32 @@ int build_add(struct build *b, struct outbound *o)
     return add_live(b->s, o);
 }
 
+/* ---- what has been said ---- */
+
+struct place {
+    struct map_node node;
+    uint32_t line, column;
+};
+
+bool build_first(struct build *b, const struct cfg_node *at)
+{
+    uint32_t where[2] = { at->line, at->column };
+    uint64_t hash = hash_bytes(where, sizeof(where));
+    struct place *p;
+
+    for (struct map_node *n = map_first(&b->said, hash); n; n = map_next(n)) {
+        p = container_of(n, struct place, node);
+        if (p->line == at->line && p->column == at->column)
+            return false;
+    }
+    if ((p = arena_alloc(&b->s->arena, sizeof(*p)))) {
+        p->line = at->line;
+        p->column = at->column;
+        map_add(&b->said, &p->node, hash);
+    }
+    return true;
+}
+
 /* ---- proxies ---- */
 
 static const struct outbound_ops unknown_ops = { .type = "unknown", .api_type = "Unknown", .action = OUT_PROXY, .size = sizeof(struct outbound) };
@@ -121,13 +154,14 @@ static int add_unknown(struct build *b, const struct cfg_entry *e, const char *p
     struct out_set *s = b->s;
     struct outbound *o = set_make(s, &unknown_ops, e->name, e->node);
     char name[OUT_NAME_MAX], type[OUT_NAME_MAX];
-    const struct cfg_node *at = cfg_find(e->node, "type", CFG_KEYS_PROXY);
+    const struct cfg_node *at = out_place(e->node, cfg_find(e->node, "type", CFG_KEYS_PROXY));
+    struct cfg_guess g;
 
     if (!o)
         return -ENOMEM;
     o->why = "its type is unknown";
-    diag_warn(b->d, at ? at->line : e->node->line, at ? at->column : e->node->column, path, "unknown-type",
-              "proxy \"%s\": unknown type \"%s\"; the entry is skipped", out_quote(e->name, name), out_quote(e->type, type));
+    diag_warn(b->d, at->line, at->column, path, "unknown-type", "proxy \"%s\": unknown type \"%s\"%s; the entry is skipped", out_quote(e->name, name),
+              out_quote(e->type, type), registry_guess(&g, b->d, e->type));
     return add_broken(s, o);
 }
 
@@ -140,8 +174,6 @@ static int add_proxy(struct build *b, const struct cfg_entry *e)
     int r;
 
     snprintf(path, sizeof(path), "proxies[%u]", e->index);
-    if (out_find(s, e->name))
-        return 0; /* the loader has said so */
     if (!ops)
         return add_unknown(b, e, path);
     if (!(o = set_make(s, ops, e->name, e->node)))
@@ -171,17 +203,16 @@ static int add_proxies(struct build *b)
 static int add_group(struct build *b, const struct cfg_entry *e)
 {
     const struct outbound_ops *ops = group_type(e->type);
-    const struct cfg_node *at = cfg_find(e->node, "type", CFG_KEYS_NOCASE);
+    const struct cfg_node *at = out_place(e->node, cfg_find(e->node, "type", CFG_KEYS_NOCASE));
     char path[32], name[OUT_NAME_MAX], type[OUT_NAME_MAX];
+    struct cfg_guess guess;
     struct group *g;
     int r;
 
     snprintf(path, sizeof(path), "proxy-groups[%u]", e->index);
-    if (out_find(b->s, e->name))
-        return 0;
     if (!ops) {
-        diag_warn(b->d, at->line, at->column, path, "unknown-type", "group \"%s\": unknown type \"%s\"; it is taken for a select", out_quote(e->name, name),
-                  out_quote(e->type, type));
+        diag_warn(b->d, at->line, at->column, path, "unknown-type", "group \"%s\": unknown type \"%s\"%s; it is taken for a select",
+                  out_quote(e->name, name), out_quote(e->type, type), group_guess(&guess, b->d, e->type));
         ops = group_select;
     }
     if (!(g = (struct group *)set_make(b->s, ops, e->name, e->node)))
@@ -292,7 +323,7 @@ static int build(struct build *b)
     int r;
 
     if ((r = filters_init(&b->filters)) < 0 || (r = map_init(&s->names, N_BUILTINS + s->profile->n_proxies + s->profile->n_groups + 1)) < 0 ||
-        (r = map_init(&s->foreign, 64)) < 0 || (r = map_init(&s->chains, 16)) < 0)
+        (r = map_init(&s->foreign, 64)) < 0 || (r = map_init(&s->chains, 16)) < 0 || (r = map_init(&b->said, 16)) < 0)
         return r;
     if ((r = build_roots(b)) < 0 || (r = add_builtins(s)) < 0 || (r = add_proxies(b)) < 0 || (r = build_providers(b)) < 0 ||
         (r = add_groups(b)) < 0 || (r = prepare(b)) < 0)
@@ -309,6 +340,7 @@ static int build(struct build *b)
 static void build_fini(struct build *b)
 {
     filters_fini(&b->filters);
+    map_fini(&b->said);
     free(b->sorted);
     free(b->providers);
     free(b->stamp);

@@ -152,6 +152,56 @@ static void test_options(void **state)
     unload(&l);
 }
 
+/* A list that several groups share by an alias is one mistake; what it means for each group is told at the group. */
+static void test_shared_lists_are_told_once(void **state)
+{
+    static const char *const yaml = "proxies:\n" VLESS("v") SS("a")
+                                    "common: &common {type: select, use: [P, Q], filter: '(', interval: often}\n"
+                                    "proxy-providers:\n"
+                                    "  P1: {type: inline, payload: [{name: p, type: direct}]}\n"
+                                    "proxy-groups:\n"
+                                    "  - {name: A, type: select, proxies: &list [v, nobody, C]}\n"
+                                    "  - {name: B, type: select, proxies: *list}\n"
+                                    "  - {name: C, type: select, proxies: *list}\n"
+                                    "  - {<<: *common, name: D, proxies: [a]}\n"
+                                    "  - {<<: *common, name: E, proxies: [a]}\n";
+    struct loaded l;
+
+    load(&l, yaml);
+    said_at(&l, "unknown-target", "there is no \"nobody\"", yaml, "nobody");
+    said_at(&l, "unknown-target", "there is no proxy-provider \"P\"; did you mean \"P1\"?", yaml, "P, Q");
+    said_at(&l, "unknown-target", "there is no proxy-provider \"Q\"", yaml, "Q]");
+    said_at(&l, "bad-regex", "\"(\"", yaml, "'('");
+    said_at(&l, "bad-value", "\"D\": interval", yaml, "{<<: *common, name: D");
+    said_at(&l, "bad-value", "\"E\": interval", yaml, "{<<: *common, name: E");
+    said_at(&l, "cycle", "C > C", yaml, "{name: C");
+    said_at(&l, "unsupported-key", "group \"A\"", yaml, "v, nobody");
+    said_at(&l, "unsupported-key", "group \"B\"", yaml, "{name: B");
+    said_at(&l, "unsupported-key", "group \"C\"", yaml, "{name: C");
+    unload(&l);
+}
+
+static void test_hints(void **state)
+{
+    static const char *const yaml = "proxies:\n" SS("near") "  - {name: far away, type: socks5, server: h, port: 1, dialer-proxy: naer}\n"
+                                    "  - {name: broken, type: ss}\n"
+                                    "proxy-providers:\n"
+                                    "  P: {type: inline, payload: [{name: hidden, type: direct}]}\n"
+                                    "proxy-groups:\n"
+                                    "  - {name: G, type: fallbak, proxies: [DIERCT, near, GG, hiden, broke], default-selected: nearr}\n";
+    struct loaded l;
+
+    load(&l, yaml);
+    said_at(&l, "unknown-type", "\"fallbak\"; did you mean \"fallback\"?", yaml, "fallbak");
+    said_at(&l, "unknown-target", "\"DIERCT\"; did you mean \"DIRECT\"?", yaml, "DIERCT");
+    said_at(&l, "unknown-target", "\"GG\"; it is skipped", yaml, "GG"); /* not itself */
+    said_at(&l, "unknown-target", "\"hiden\"; it is skipped", yaml, "hiden"); /* a member of a provider is no name here */
+    said_at(&l, "unknown-target", "\"broke\"; it is skipped", yaml, "broke]"); /* what makes no sense is no help */
+    said_at(&l, "unknown-target", "\"nearr\" is not a usable member; did you mean \"near\"?", yaml, "nearr");
+    said_at(&l, "unknown-target", "\"naer\" does not exist; did you mean \"near\"?", yaml, "naer");
+    unload(&l);
+}
+
 /* ---- choices ---- */
 
 static void test_what_cannot_be_dialled_is_passed_over(void **state)
@@ -454,6 +504,8 @@ int main(void)
         cmocka_unit_test(test_filters),
         cmocka_unit_test(test_hostile_pattern_is_given_up),
         cmocka_unit_test(test_options),
+        cmocka_unit_test(test_shared_lists_are_told_once),
+        cmocka_unit_test(test_hints),
         cmocka_unit_test(test_what_cannot_be_dialled_is_passed_over),
         cmocka_unit_test(test_udp_ends_at_a_group_that_disables_it),
         cmocka_unit_test(test_load_balance),

@@ -77,7 +77,7 @@ static void test_content_of_every_kind(void **state)
 {
     static const char *const yaml = "proxies:\n" ENTRY("own")
                                     "proxy-providers:\n"
-                                    "  inline: {type: inline, payload: [{name: i, type: direct}]}\n"
+                                    "  inline: {type: Inline, payload: [{name: i, type: direct}]}\n"
                                     "  yaml: {type: file, path: proxies/a.yaml}\n"
                                     "  links: {type: file, path: ./proxies/links}\n"
                                     "  base64: {type: file, path: proxies/base64}\n"
@@ -151,7 +151,7 @@ static void test_no_content_yet(void **state)
     said_at(&l, "unknown-target", "\"empty\": its content is an empty list", yaml, "empty: {");
     said_at(&l, "missing-key", "proxies/useless.yaml:2:5: an entry needs name and type", yaml, "useless: {");
     said_at(&l, "missing-key", "proxies/useless.yaml:3:5: proxy \"x\": the key \"server\"", yaml, "useless: {");
-    said_at(&l, "unknown-type", "proxies/useless.yaml:4:5: proxy \"y\": unknown type", yaml, "useless: {");
+    said_at(&l, "unknown-type", "proxies/useless.yaml:4:21: proxy \"y\": unknown type", yaml, "useless: {");
     assert_members(&l, "G", (const char *[]){ "COMPATIBLE" }, 1);
     assert_members(&l, "H", (const char *[]){ "REJECT" }, 1);
     assert_non_null(provider(&l, "http")->why);
@@ -275,7 +275,7 @@ static void test_paths_that_lead_out(void **state)
                                     "  twin2: {type: http, url: 'https://example.com/2', path: proxies/same}\n"
                                     "  none: {type: file}\n"
                                     "  default: {type: file, path: proxies/a.yaml}\n"
-                                    "  type: {type: ftp}\n";
+                                    "  type: {type: htttp}\n";
     char buf[512], inside[256];
     struct loaded l;
 
@@ -288,7 +288,7 @@ static void test_paths_that_lead_out(void **state)
     said_at(&l, "unsafe-path", "is the file of provider \"twin\"", yaml, "proxies/same}\n  none");
     said_at(&l, "missing-key", "\"none\": a file provider needs a path", yaml, "none: {");
     said_at(&l, "bad-value", "\"default\": this name is reserved", yaml, "default: {");
-    said_at(&l, "unknown-type", "\"type\": type: it can be http, file or inline", yaml, "ftp");
+    said_at(&l, "unknown-type", "\"type\": unknown type \"htttp\"; it can be http, file or inline; did you mean \"http\"?", yaml, "htttp");
     assert_int_equal(strncmp(provider(&l, "http")->path, "proxies/", 8), 0);
     assert_string_not_equal(provider(&l, "twin2")->path, "proxies/same");
     assert_null(provider(&l, "up")->path);
@@ -333,6 +333,30 @@ static void test_where_messages_stand(void **state)
     unload(&l);
 }
 
+/* What a provider says of all its members is judged where it stands, and not once more for each. */
+static void test_override_is_told_once(void **state)
+{
+    static const char *const yaml = "proxies:\n" ENTRY("way")
+                                    "proxy-providers:\n"
+                                    "  p:\n"
+                                    "    type: inline\n"
+                                    "    override: {routing-mark: 7, tfo: x, dialer-proxy: wya}\n"
+                                    "    payload:\n"
+                                    "      - {name: a, type: socks5, server: h, port: 1}\n"
+                                    "      - {name: b, type: socks5, server: h, port: 1}\n"
+                                    "  off: {type: inline, override: {routing-mark: 0}, payload: [{name: c, type: direct}]}\n";
+    struct loaded l;
+
+    load(&l, yaml);
+    said_at(&l, "unsupported-key", "\"p\": routing-mark is not supported", yaml, "routing-mark: 7");
+    said_at(&l, "bad-value", "\"p\": tfo: \"x\"", yaml, "x, dialer");
+    said_at(&l, "unknown-target", "\"a\" cannot be dialled: its dialer-proxy \"wya\" does not exist; did you mean \"way\"?", yaml, "wya");
+    said_at(&l, "unknown-target", "\"b\" cannot be dialled", yaml, "{name: b"); /* one place, one message */
+    assert_string_equal(provider(&l, "p")->members[0]->why, "its dialer-proxy \"wya\" does not exist");
+    assert_int_equal(l.d.n, 4);
+    unload(&l);
+}
+
 /* Content of strangers is bounded in all. */
 static void test_too_much_content(void **state)
 {
@@ -359,6 +383,7 @@ int main(void)
         cmocka_unit_test(test_override),
         cmocka_unit_test(test_paths_that_lead_out),
         cmocka_unit_test(test_where_messages_stand),
+        cmocka_unit_test(test_override_is_told_once),
         cmocka_unit_test(test_too_much_content),
     };
 

@@ -52,13 +52,16 @@ static int ssr_init(struct outbound *o, const struct opt_src *s)
     };
     struct ssr *n = container_of(o, struct ssr, o);
     char shown[OPT_TEXT_MAX];
+    struct cfg_guess g;
 
     if (!is_one_of(n->cipher, ciphers))
-        return opt_bad(s, "cipher", "cipher: \"%s\" is no stream cipher of ssr", opt_quote(n->cipher, shown));
+        return opt_bad(s, "cipher", "cipher: \"%s\" is no stream cipher of ssr%s", opt_quote(n->cipher, shown),
+                       cfg_did_you_mean(&g, s->d, n->cipher, ciphers));
     if (!is_one_of(n->obfs, obfses))
-        return opt_bad(s, "obfs", "obfs: \"%s\" is unknown", opt_quote(n->obfs, shown));
+        return opt_bad(s, "obfs", "obfs: \"%s\" is unknown%s", opt_quote(n->obfs, shown), cfg_did_you_mean(&g, s->d, n->obfs, obfses));
     if (!is_one_of(n->protocol, protocols))
-        return opt_bad(s, "protocol", "protocol: \"%s\" is unknown", opt_quote(n->protocol, shown));
+        return opt_bad(s, "protocol", "protocol: \"%s\" is unknown%s", opt_quote(n->protocol, shown),
+                       cfg_did_you_mean(&g, s->d, n->protocol, protocols));
     return 0;
 }
 

@@ -129,6 +129,7 @@ int opt_plugin(void *member, const struct opt_src *s)
     struct opt_plugin *p = member;
     const struct cfg_node *n = opt_find(s, "plugin");
     char shown[OPT_TEXT_MAX];
+    struct cfg_guess g;
 
     if (n && n->kind != CFG_SCALAR)
         return opt_bad(s, "plugin", "plugin: a single value is expected here");
@@ -138,7 +139,8 @@ int opt_plugin(void *member, const struct opt_src *s)
         if (!strcmp(n->text, opt_plugin_names[i]))
             p->kind = i;
     if (!p->kind)
-        return opt_bad(s, "plugin", "plugin: \"%s\" is unknown, and its server cannot be reached without it", opt_quote(n->text, shown));
+        return opt_bad(s, "plugin", "plugin: \"%s\" is unknown, and its server cannot be reached without it%s", opt_quote(n->text, shown),
+                       cfg_did_you_mean(&g, s->d, n->text, opt_plugin_names + 1));
     return read_kind(p, s, "plugin-opts");
 }
 

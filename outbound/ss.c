@@ -90,6 +90,24 @@ static const struct other_method {
     { "ascon128a", rare },
 };
 
+/* The names that this build has, and the nearest one that anybody has. */
+static int unknown_method(struct ss *n, const struct opt_src *s)
+{
+    char method[OPT_TEXT_MAX], ours[256] = "";
+    const char *name;
+    struct cfg_guess g;
+    size_t at = 0;
+
+    cfg_guess_start(&g, s->d, n->method);
+    for (size_t i = 0; (name = ss_cipher_name(i)) && at < sizeof(ours); i++) {
+        cfg_guess_try(&g, name);
+        at += (size_t)snprintf(ours + at, sizeof(ours) - at, "%s%s", i ? ", " : "", name);
+    }
+    for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
+        cfg_guess_try(&g, others[i].name);
+    return opt_bad(s, "cipher", "unknown cipher \"%s\"; this build has %s%s", opt_quote(n->method, method), ours, cfg_guess_text(&g));
+}
+
 static int bad_method(struct ss *n, const struct opt_src *s)
 {
     char method[OPT_TEXT_MAX];
@@ -98,10 +116,7 @@ static int bad_method(struct ss *n, const struct opt_src *s)
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
         if (!strcasecmp(others[i].name, n->method))
             return out_unsupported(&n->o, "cipher %s: %s", method, others[i].why);
-    return opt_bad(s, "cipher",
-                   "unknown cipher \"%s\"; this build has aes-128-gcm, aes-192-gcm, aes-256-gcm, chacha20-ietf-poly1305, xchacha20-ietf-poly1305, "
-                   "2022-blake3-aes-128-gcm, 2022-blake3-aes-256-gcm, 2022-blake3-chacha20-poly1305",
-                   method);
+    return unknown_method(n, s);
 }
 
 static int read_key(struct ss *n, const struct ss_cipher *c, const struct opt_src *s)

@@ -30,6 +30,8 @@ struct ss_cipher {
 };
 /* The method a profile names (letter case ignored); NULL when unknown or when the library refuses it. */
 const struct ss_cipher *ss_cipher_find(const char *name);
+/* The names of all of them, in order; NULL past the end. */
+const char *ss_cipher_name(size_t i);
 
 /* What a node's flows share. */
 struct ss_key {

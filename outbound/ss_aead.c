@@ -76,6 +76,11 @@ const struct ss_cipher *ss_cipher_find(const char *name)
     return NULL;
 }
 
+const char *ss_cipher_name(size_t i)
+{
+    return i < N_CIPHERS ? ciphers[i].name : NULL;
+}
+
 /* ---- keys ---- */
 
 static int from_password(struct ss_key *k, const char *password)

@@ -352,6 +352,33 @@ static void test_missing_keys(void **state)
     assert_bad(yaml, "missing-key", "\"password\"", 2, 5);
 }
 
+static void test_hints(void **state)
+{
+    static const struct { const char *type, *line, *code, *text; } cases[] = {
+        { "ss", "cipher: aes-256-gmc", "bad-value", "did you mean \"aes-256-gcm\"?" },
+        { "ss", "cipher: rc4-md-5", "bad-value", "did you mean \"rc4-md5\"?" },
+        { "ss", "plugin: obsf", "bad-value", "did you mean \"obfs\"?" },
+        { "ss", "type: trojam", "unknown-type", "did you mean \"trojan\"?" },
+        { "ssr", "cipher: aes-256-cfbb", "bad-value", "did you mean \"aes-256-cfb\"?" },
+        { "ssr", "obfs: plian", "bad-value", "did you mean \"plain\"?" },
+        { "ssr", "protocol: orign", "bad-value", "did you mean \"origin\"?" },
+        { "vmess", "cipher: atuo", "bad-value", "did you mean \"auto\"?" },
+    };
+    char yaml[4096];
+    uint32_t line, col;
+
+    for (size_t i = 0; i < N(cases); i++) {
+        const char *value = strchr(cases[i].line, ' ') + 1;
+
+        if (!strncmp(cases[i].line, "type: ", 6))
+            snprintf(yaml, sizeof(yaml), "proxies:\n  - name: X\n    %s\nproxy-groups:\n  - {name: G, type: select, proxies: [X, DIRECT]}\n", cases[i].line);
+        else
+            build(base_of(cases[i].type), cases[i].line, NULL, yaml);
+        place_of(yaml, value, &line, &col);
+        assert_bad(yaml, cases[i].code, cases[i].text, line, col);
+    }
+}
+
 /* All of an entry's mistakes are shown at once. */
 static void test_all_mistakes_at_once(void **state)
 {
@@ -390,6 +417,7 @@ int main(void)
         cmocka_unit_test(test_bad_values_at_their_place),
         cmocka_unit_test(test_bad_plugin_options),
         cmocka_unit_test(test_missing_keys),
+        cmocka_unit_test(test_hints),
         cmocka_unit_test(test_all_mistakes_at_once),
         cmocka_unit_test(test_secrets_stay_secret),
     };

@@ -388,7 +388,6 @@ void rules_inherit(struct ruleset *rs, const struct ruleset *from)
             to->hits = r->hits;
             to->hit_unix_ms = r->hit_unix_ms;
             if (to->disabled != r->disabled)
-                if (to->disabled != r->disabled)
                 rules_disable(rs, r->index, r->disabled);
         }
         k += r->index <= to->index;

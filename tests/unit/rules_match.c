@@ -749,6 +749,44 @@ static void rules_are_switched_off_and_on(void **state)
     unload(&l);
 }
 
+/* The second set is without the provider, so a rule in the middle is skipped there: what was counted finds its own line all the same. */
+static void counts_and_switches_outlive_a_new_set(void **state)
+{
+    static const struct setup with = { .rules = { "DOMAIN,a,A", "RULE-SET,c,B", "DOMAIN,b,C", "MATCH,Z" },
+                                       .sets = { { "c", CFG_BEHAVIOR_DOMAIN, { "c" } } } };
+    struct setup without = with;
+    struct loaded old, new, back;
+
+    memset(without.sets, 0, sizeof(without.sets));
+    load(&old, &with);
+    load(&new, &without);
+    load(&back, &with);
+    assert_int_equal(rules_count(old.rs), 4);
+    assert_int_equal(rules_count(new.rs), 3);
+    for (uint32_t i = 0; i < 4; i++) {
+        rules_at(old.rs, i)->hits = 10 + i;
+        rules_at(old.rs, i)->hit_unix_ms = 1000 + i;
+    }
+    rules_disable(old.rs, 1, true);
+    rules_disable(old.rs, 2, true);
+    rules_disable(new.rs, 0, true); /* it is on in the old one */
+    rules_inherit(new.rs, old.rs);
+    for (uint32_t i = 0; i < 3; i++) {
+        assert_int_equal(rules_at(new.rs, i)->hits, 10 + rules_at(new.rs, i)->index);
+        assert_int_equal(rules_at(new.rs, i)->hit_unix_ms, 1000 + rules_at(new.rs, i)->index);
+    }
+    assert_string_equal(outcome(&new, "tcp a 1"), "0");
+    assert_string_equal(outcome(&new, "tcp b 1"), "3");
+    rules_inherit(back.rs, new.rs);
+    assert_int_equal(rules_at(back.rs, 1)->hits, 0); /* nothing is known of it */
+    assert_int_equal(rules_at(back.rs, 3)->hits, 13);
+    assert_string_equal(outcome(&back, "tcp c 1"), "1");
+    assert_string_equal(outcome(&back, "tcp b 1"), "3");
+    unload(&back);
+    unload(&new);
+    unload(&old);
+}
+
 /* More atoms are true of a name than fit: every answer is the same, only found otherwise. */
 static void more_is_true_than_fits(void **state)
 {
@@ -871,6 +909,7 @@ int main(void)
         cmocka_unit_test(unknown_targets_stay),
         cmocka_unit_test(what_is_skipped_is_said_where),
         cmocka_unit_test(rules_are_switched_off_and_on),
+        cmocka_unit_test(counts_and_switches_outlive_a_new_set),
         cmocka_unit_test(more_is_true_than_fits),
         cmocka_unit_test(missing_data_make_rules_false),
         cmocka_unit_test(strict_mode_rejects_what_could_have_matched),

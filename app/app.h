@@ -62,7 +62,6 @@ bool coloured(int fd);
 const char *human_bytes(double n, char buf[16]);
 /* Prints text padded to `width` columns (wide characters count two), cut when longer. */
 void print_cell(const char *text, int width);
-int text_width(const char *text);
 
 /* client.c: one request to a running shunt. status: HTTP status, 0 when not reachable (said on stderr). The JSON answer (or NULL) is the caller's. */
 json_t *api(const struct options *o, const char *method, const char *path, json_t *body, int *status);

@@ -114,15 +114,6 @@ static size_t next_char(const char *s, int *columns)
     return n;
 }
 
-int text_width(const char *s)
-{
-    int width = 0, c;
-
-    for (size_t n; (n = next_char(s, &c)); s += n)
-        width += c;
-    return width;
-}
-
 void print_cell(const char *s, int width)
 {
     int used = 0, c;

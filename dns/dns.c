@@ -510,13 +510,6 @@ void dns_fake_unpin(struct dns *d, const struct addr *a)
         fakeip_unpin(d->fake, slot, loop_now(d->loop));
 }
 
-bool dns_fake_addr(struct dns *d, const char *host, int ver, struct addr *out)
-{
-    uint32_t slot = d->fake ? fakeip_find(d->fake, host, strlen(host)) : FAKE_NONE;
-
-    return slot != FAKE_NONE && fakeip_addr(d->fake, slot, ver, out);
-}
-
 void dns_fake_usage(const struct dns *d, uint32_t *used, uint32_t *size)
 {
     *used = *size = 0;

@@ -115,8 +115,6 @@ const char *dns_fake_name(struct dns *d, const struct addr *a);
 /* A pinned address is not given to another name. Calls are counted. Unknown addresses are ignored. */
 void dns_fake_pin(struct dns *d, const struct addr *a);
 void dns_fake_unpin(struct dns *d, const struct addr *a);
-/* The fake address a name has (without giving it one): false if none. For explain and tests. */
-bool dns_fake_addr(struct dns *d, const char *host, int ver, struct addr *out);
 void dns_fake_usage(const struct dns *d, uint32_t *used, uint32_t *size);
 
 /* Forgets all names but those of live flows. 0, or -ENOENT when there is no pool. */

@@ -157,8 +157,10 @@ static int find_place(const char *dir, const char *path, struct place *p)
     return p->at < 0 ? p->at : 0;
 }
 
-static int write_all(int fd, const char *p, size_t len)
+int file_write(int fd, const void *bytes, size_t len)
 {
+    const char *p = bytes;
+
     while (len) {
         ssize_t n = write(fd, p, len);
 
@@ -167,7 +169,7 @@ static int write_all(int fd, const char *p, size_t len)
         p += n > 0 ? n : 0;
         len -= n > 0 ? (size_t)n : 0;
     }
-    return fsync(fd) < 0 ? -errno : 0;
+    return 0;
 }
 
 static int write_new(const struct place *p, const char *name, const void *bytes, size_t len)
@@ -178,7 +180,9 @@ static int write_new(const struct place *p, const char *name, const void *bytes,
     fd = openat(p->at, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
     if (fd < 0)
         return -errno;
-    r = write_all(fd, bytes, len);
+    r = file_write(fd, bytes, len);
+    if (r == 0 && fsync(fd) < 0)
+        r = -errno;
     if (close(fd) < 0 && r == 0)
         r = -errno;
     return r;

@@ -1,5 +1,5 @@
 /*
- * file.h - files that a stranger's text names, kept below one directory
+ * file.h - files that a stranger's text names, kept below one directory; writing all of a text
  */
 #ifndef CORE_FILE_H
 #define CORE_FILE_H
@@ -14,6 +14,8 @@ int file_open_beneath(const char *dir, const char *path);
  * last written (Unix time), or -err. */
 int file_read_beneath(const char *dir, const char *path, size_t max, char **out, size_t *len, int64_t *written_s);
 
+/* Writes all of it, however often that takes. 0, or -err: some of it may be there. */
+int file_write(int fd, const void *bytes, size_t len);
 /* Makes such a file be these bytes, all of them or none: written beside it, on the disk, then put in its place. Directories on the way are
  * made (0700; the file is 0600). The last `keep` contents before (at most 9) stay as PATH.1 (the newest), PATH.2, ... 0, or -err: nothing
  * has changed then. */

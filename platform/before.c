@@ -27,25 +27,13 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "core/file.h"
 #include "platform/sys.h"
 
 #define PROFILE_MAX (64u << 20)
 #define DYING_MS 1000 /* a worker whose supervisor was killed needs a moment to go */
 
 /* ---- the files ---- */
-
-static int write_all(int fd, const char *p, size_t len)
-{
-    while (len) {
-        ssize_t n = write(fd, p, len);
-
-        if (n < 0 && errno != EINTR)
-            return -errno;
-        p += n > 0 ? n : 0;
-        len -= n > 0 ? (size_t)n : 0;
-    }
-    return 0;
-}
 
 static int copy(int from, int to)
 {
@@ -63,7 +51,7 @@ static int copy(int from, int to)
         else if ((total += (size_t)n) > PROFILE_MAX)
             r = -EFBIG;
         else
-            r = write_all(to, buf, (size_t)n);
+            r = file_write(to, buf, (size_t)n);
     }
     return r;
 }

@@ -179,7 +179,11 @@ struct cfg_addrs { uint32_t n; struct addr *v; };
 /* Integer ranges (reference 2.1), as written, bounds in order. */
 struct cfg_range { uint32_t lo, hi; };
 struct cfg_ranges { uint32_t n; struct cfg_range *v; };
-/* Reads "80/443,1000-2000"; "" and "*" are the whole 0..max. 0; -EINVAL not ranges, or more than 28; -ERANGE beyond max; -ENOMEM. */
+#define CFG_RANGES_MAX 28 /* in one text */
+/* Reads "80/443,1000-2000" into v, which has room for as many as the text has, CFG_RANGES_MAX at most; `between` stands between bounds
+ * beside '-'. How many; 0: everything ("" or "*"); -EINVAL not ranges, or too many; -ERANGE beyond max. */
+int cfg_scan_ranges(const char *text, uint32_t max, char between, struct cfg_range *v);
+/* The same in the document's memory; everything is the whole 0..max. 0, -EINVAL, -ERANGE, or -ENOMEM. */
 int cfg_parse_ranges(struct cfg_doc *doc, const char *text, uint32_t max, struct cfg_ranges *out);
 
 /* One element of a domain- or IP-matcher list (reference 2.3, 2.4): "geosite:a,b" has become two. The pattern itself is not checked here. */

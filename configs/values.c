@@ -12,8 +12,6 @@
 
 #include "configs/private.h"
 
-#define RANGES_MAX 28 /* in one text */
-
 static const struct cfg_node *first_of(const struct cfg_node *n)
 {
     return n->kind == CFG_SEQ ? n->child : n;
@@ -135,36 +133,48 @@ static const char *read_bound(const char *s, uint64_t *out)
     return s == digits ? NULL : blanks(s);
 }
 
-/* Items of one text, appended to out, which has room. */
-static int parse_ranges(const char *s, uint32_t max, char between, struct cfg_ranges *out)
+int cfg_scan_ranges(const char *s, uint32_t max, char between, struct cfg_range *v)
 {
-    unsigned items = 0;
+    int n = 0;
     uint64_t a, b;
 
-    if (!*blanks(s) || !strcmp(s, "*")) {
-        out->v[out->n++] = (struct cfg_range){ 0, max };
+    s = blanks(s);
+    if (!*s || (*s == '*' && !*blanks(s + 1)))
         return 0;
-    }
     for (;; s++) {
-        if (++items > RANGES_MAX || !(s = read_bound(s, &a)))
+        if (n == CFG_RANGES_MAX || !(s = read_bound(s, &a)))
             return -EINVAL;
         b = a;
         if ((*s == '-' || *s == between) && !(s = read_bound(s + 1, &b)))
             return -EINVAL;
         if (a > max || b > max)
             return -ERANGE;
-        out->v[out->n++] = (struct cfg_range){ (uint32_t)(a < b ? a : b), (uint32_t)(a < b ? b : a) };
+        v[n++] = (struct cfg_range){ (uint32_t)(a < b ? a : b), (uint32_t)(a < b ? b : a) };
         if (!*s)
-            return 0;
+            return n;
         if (*s != '/' && *s != ',')
             return -EINVAL;
     }
 }
 
+/* Items of one text, appended to out, which has room. */
+static int parse_ranges(const char *s, uint32_t max, char between, struct cfg_ranges *out)
+{
+    struct cfg_range *v = out->v + out->n;
+    int n = cfg_scan_ranges(s, max, between, v);
+
+    if (n < 0)
+        return n;
+    if (!n)
+        v[n++] = (struct cfg_range){ 0, max };
+    out->n += (uint32_t)n;
+    return 0;
+}
+
 int cfg_parse_ranges(struct cfg_doc *doc, const char *text, uint32_t max, struct cfg_ranges *out)
 {
     *out = (struct cfg_ranges){ 0 };
-    if (!(out->v = cfg_alloc(doc, RANGES_MAX * sizeof(*out->v))))
+    if (!(out->v = cfg_alloc(doc, CFG_RANGES_MAX * sizeof(*out->v))))
         return -ENOMEM;
     return parse_ranges(text, max, '-', out);
 }
@@ -178,7 +188,7 @@ static void read_ranges(struct reading *r, const struct cfg_field *f, const stru
 
     cfg_read_strs(r, n, &s);
     for (uint32_t i = 0; i < s.n; i++)
-        room += s.at[i]->len < RANGES_MAX ? s.at[i]->len + 1 : RANGES_MAX;
+        room += s.at[i]->len < CFG_RANGES_MAX ? s.at[i]->len + 1 : CFG_RANGES_MAX;
     if (!(all.v = cfg_alloc(r->doc, room * sizeof(*all.v))))
         return;
     for (uint32_t i = 0; i < s.n; i++) {

@@ -213,50 +213,12 @@ bool opt_bandwidth(const char *text, uint64_t *bps)
     return true;
 }
 
-/* One number of a range; NULL when there is none. */
-static const char *read_u16(const char *s, uint16_t *out)
-{
-    char *end;
-    unsigned long v;
-
-    s = skip_blanks(s);
-    if (!isdigit((unsigned char)*s))
-        return NULL;
-    errno = 0;
-    v = strtoul(s, &end, 10);
-    if (errno || v > 65535)
-        return NULL;
-    *out = (uint16_t)v;
-    return skip_blanks(end);
-}
-
 bool opt_ranges(const char *text, struct opt_ranges *out)
 {
-    const char *s = skip_blanks(text);
+    int n = cfg_scan_ranges(text, UINT16_MAX, '-', out->v);
 
-    out->n = 0;
-    if (!*s || (*s == '*' && !*skip_blanks(s + 1)))
-        return true;
-    for (;;) {
-        uint16_t a, b;
-
-        while (*s == '[' || *s == ' ')
-            s++;
-        if (out->n == OPT_RANGES || !(s = read_u16(s, &a)))
-            return false;
-        b = a;
-        if (*s == '-' && !(s = read_u16(s + 1, &b)))
-            return false;
-        out->v[out->n].lo = a < b ? a : b;
-        out->v[out->n++].hi = a < b ? b : a;
-        while (*s == ']' || *s == ' ')
-            s++;
-        if (!*s)
-            return true;
-        if (*s != ',' && *s != '/')
-            return false;
-        s++;
-    }
+    out->n = n > 0 ? (uint32_t)n : 0;
+    return n >= 0;
 }
 
 /* ---- common to every type ---- */

@@ -59,10 +59,9 @@ int opt_hex(const char *text, uint8_t *out, size_t size);
 bool opt_bandwidth(const char *text, uint64_t *bps);
 
 /* Ranges: "80,443/8000-9000" (section 2.1). n = 0: everything (empty or "*"). */
-#define OPT_RANGES 28
 struct opt_ranges {
     uint32_t n;
-    struct { uint16_t lo, hi; } v[OPT_RANGES];
+    struct cfg_range v[CFG_RANGES_MAX];
 };
 bool opt_ranges(const char *text, struct opt_ranges *out);
 

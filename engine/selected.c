@@ -1,11 +1,10 @@
 /*
  * selected.c - the choices of select groups, kept across restarts
  *
- * STATE/selected.json is one object, group name -> member name. It is written whole to a temporary file, synced and renamed, so a
- * crash leaves the old one or the new one. A file that cannot be read or used is ignored, said once: choices are a convenience.
+ * STATE/selected.json is one object, group name -> member name. It is replaced whole (core/file.h), so a crash leaves the old one or the
+ * new one. A file that cannot be read or used is ignored, said once: choices are a convenience.
  */
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <limits.h>
 #include <stdio.h>
@@ -13,12 +12,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/file.h"
 #include "engine/private.h"
 
-static bool path_of(const struct engine *e, const char *suffix, char out[PATH_MAX])
-{
-    return e->state_dir && snprintf(out, PATH_MAX, "%s/selected.json%s", e->state_dir, suffix) < PATH_MAX;
-}
+#define SELECTED "selected.json"
 
 static json_t *read_choices(struct engine *e)
 {
@@ -26,7 +23,7 @@ static json_t *read_choices(struct engine *e)
     json_error_t why;
     json_t *j;
 
-    if (!path_of(e, "", path) || access(path, F_OK) < 0)
+    if (snprintf(path, sizeof(path), "%s/" SELECTED, e->state_dir) >= PATH_MAX || access(path, F_OK) < 0)
         return NULL;
     j = json_load_file(path, JSON_REJECT_DUPLICATES, &why);
     if (j && json_is_object(j))
@@ -38,7 +35,7 @@ static json_t *read_choices(struct engine *e)
 
 void selected_load(struct engine *e)
 {
-    json_t *j = e->pol->profile->store_selected ? read_choices(e) : NULL;
+    json_t *j = e->state_dir && e->pol->profile->store_selected ? read_choices(e) : NULL;
     const char *group;
     json_t *member;
 
@@ -51,37 +48,20 @@ void selected_load(struct engine *e)
     json_decref(j);
 }
 
-static int write_all(const char *path, const char *text)
-{
-    int fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC | O_NOFOLLOW, 0600), r = 0;
-    size_t len = strlen(text);
-
-    if (fd < 0)
-        return -errno;
-    if (write(fd, text, len) != (ssize_t)len || fsync(fd) < 0)
-        r = errno ? -errno : -EIO;
-    close(fd);
-    return r;
-}
-
 void selected_save(struct engine *e, const char *group, const char *member)
 {
-    char path[PATH_MAX], tmp[PATH_MAX];
     char *text = NULL;
     json_t *j;
     int r = -ENOMEM;
 
-    if (!e->pol->profile->store_selected || !path_of(e, "", path) || !path_of(e, ".new", tmp))
+    if (!e->state_dir || !e->pol->profile->store_selected)
         return;
     if (!(j = read_choices(e)))
         j = json_object();
-    if (j && json_object_set_new(j, group, json_string(member)) == 0 && (text = json_dumps(j, JSON_INDENT(1)))) {
-        r = write_all(tmp, text);
-        if (r == 0 && rename(tmp, path) < 0)
-            r = -errno;
-    }
+    if (j && json_object_set_new(j, group, json_string(member)) == 0 && (text = json_dumps(j, JSON_INDENT(1))))
+        r = file_replace_beneath(e->state_dir, SELECTED, text, strlen(text), 0);
     if (r < 0)
-        log_warn(LOG_MAIN, "the choice is in force but could not be kept in %s: %s", path, err_str(r));
+        log_warn(LOG_MAIN, "the choice is in force but could not be kept in %s/" SELECTED ": %s", e->state_dir, err_str(r));
     free(text);
     json_decref(j);
 }

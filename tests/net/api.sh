@@ -38,6 +38,7 @@ is "/providers are there" json /providers/proxies '.providers | type == "object"
 is "no password anywhere" bash -c "! ip netns exec $APP curl -sS -H '$auth' $URL/proxies $URL/configs $URL/proxies/two | grep -q top-secret"
 is "PUT /proxies/GROUP chooses (204)" gives 204 -H "$auth" -X PUT -H 'Content-Type: application/json' -d '{"name":"DIRECT"}' $URL/proxies/Proxy
 is "... and it is so" json /proxies/Proxy '.now == "DIRECT"'
+is "... and it is kept" jq -e '. == {"Proxy": "DIRECT"}' "$DIR/state/selected.json"
 is "... an unknown member is 400" gives 400 -H "$auth" -X PUT -H 'Content-Type: application/json' -d '{"name":"nobody"}' $URL/proxies/Proxy
 is "... an unknown group is 404" gives 404 -H "$auth" -X PUT -H 'Content-Type: application/json' -d '{"name":"DIRECT"}' $URL/proxies/Nobody
 is "PATCH /configs switches the mode (204)" gives 204 -H "$auth" -X PATCH -d '{"mode":"direct"}' $URL/configs
@@ -115,5 +116,8 @@ wait $asked || fail "no answer at the end"
 grep -q '"action":"direct"' "$DIR/slow" || fail "$(cat "$DIR/slow")"
 ! grep -q 'Fatal error' "$DIR/shunt.log" || fail "$(grep 'Fatal error' "$DIR/shunt.log")"
 ok
+shunt_start "$DIR/p.yaml"
+is "a choice outlives a restart" json /proxies/Proxy '.now == "DIRECT"'
+shunt_stop || fail "exit status $?"
 ! grep -E 'ERROR: |runtime error|Sanitizer' "$DIR/shunt.log" || fail "sanitizers spoke"
 ! grep -q 'top-secret-password\|a-long-enough-secret' "$DIR/shunt.log" || fail "a secret is in the log"

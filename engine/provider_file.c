@@ -1,0 +1,144 @@
+/*
+ * provider_file.c - where the content of a provider is, and whether it can be what it should
+ *
+ *   http    STATE/path, if that is inside          STATE/rules/MD5-OF-URL else          .1 and .2: the copies before
+ *   file    STATE/path                             any path, when the user wrote it himself
+ *
+ * No memory but what is read.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "core/file.h"
+#include "engine/provider.h"
+
+#define RULES_MAX   ((size_t)64 << 20)
+#define PROXIES_MAX ((size_t)16 << 20)
+
+size_t provider_size_max(const struct provider_spec *s)
+{
+    size_t max = s->kind == PROVIDER_RULES ? RULES_MAX : PROXIES_MAX;
+
+    return s->size_limit > 0 && (uint64_t)s->size_limit < max ? (size_t)s->size_limit : max;
+}
+
+/* Does the text alone lead out of the directory? Links are the kernel's to find, when the file is opened. */
+static bool leads_out(const char *path, const char *dir)
+{
+    size_t n = strlen(dir);
+    int depth = 0;
+
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    if (*path == '/' && (strncmp(path, dir, n) != 0 || path[n] != '/'))
+        return true;
+    for (const char *at = *path == '/' ? path + n : path; *at; at += strspn(at, "/")) {
+        size_t len = strcspn(at, "/");
+
+        if (len == 2 && !memcmp(at, "..", 2))
+            depth--;
+        else if (len && !(len == 1 && *at == '.'))
+            depth++;
+        if (depth < 0)
+            return true;
+        at += len;
+    }
+    return depth <= 0;
+}
+
+static int by_url(const struct provider_spec *s, char out[PATH_MAX])
+{
+    uint8_t sum[EVP_MAX_MD_SIZE];
+    unsigned n = 0;
+    int at = snprintf(out, PATH_MAX, "%s/", s->kind == PROVIDER_RULES ? "rules" : "proxies");
+
+    if (!s->url || EVP_Digest(s->url, strlen(s->url), sum, &n, EVP_md5(), NULL) != 1)
+        return -EINVAL;
+    for (unsigned i = 0; i < n; i++)
+        at += snprintf(out + at, PATH_MAX - (size_t)at, "%02x", sum[i]);
+    return 0;
+}
+
+int provider_path(const struct provider_spec *s, const char *state_dir, char out[PATH_MAX])
+{
+    bool named = s->path && *s->path;
+    int r;
+
+    if (named && strlen(s->path) >= PATH_MAX - 16)
+        return -ENAMETOOLONG;
+    if (named && !leads_out(s->path, state_dir)) {
+        strcpy(out, s->path);
+        return 0;
+    }
+    r = by_url(s, out);
+    return r < 0 ? r : named ? -EXDEV : 0;
+}
+
+/* A file that the user himself named, wherever it is. */
+static int read_anywhere(const char *path, size_t max, char **bytes, size_t *len, int64_t *written_s)
+{
+    char dir[PATH_MAX], real[PATH_MAX];
+
+    if (!realpath(path, real))
+        return -errno;
+    snprintf(dir, sizeof(dir), "%s", real);
+    *strrchr(dir, '/') = 0;
+    return file_read_beneath(*dir ? dir : "/", real, max, bytes, len, written_s);
+}
+
+int provider_read(const struct provider_spec *s, const char *state_dir, unsigned nth, char **bytes, size_t *len, int64_t *written_s)
+{
+    char path[PATH_MAX + 16];
+    size_t max = provider_size_max(s);
+    int r;
+
+    if (s->from == PROVIDER_FILE) {
+        if (nth || !s->path || !*s->path)
+            return -ENOENT;
+        if (s->own && *s->path == '/')
+            return read_anywhere(s->path, max, bytes, len, written_s);
+        return file_read_beneath(state_dir, s->path, max, bytes, len, written_s);
+    }
+    if (s->from != PROVIDER_HTTP || nth > PROVIDER_COPIES)
+        return -ENOENT;
+    if ((r = provider_path(s, state_dir, path)) < 0 && r != -EXDEV)
+        return r;
+    if (nth)
+        snprintf(path + strlen(path), 16, ".%u", nth);
+    return file_read_beneath(state_dir, path, max, bytes, len, written_s);
+}
+
+/* ---- rules ---- */
+
+static int take(void *arg, const char *s, size_t len)
+{
+    return 0;
+}
+
+static int take_prefix(void *arg, const struct cidr *c)
+{
+    return 0;
+}
+
+static int take_rule(void *arg, const char *s, size_t len, uint32_t line)
+{
+    return 0;
+}
+
+bool provider_check_rules(const struct provider_spec *s, const char *bytes, size_t len, char why[256])
+{
+    static const struct set_visitor all = { NULL, take, take, take, take_prefix, take_rule };
+    struct set_stats st;
+    int r = set_read(bytes, len, s->behavior, s->format, &all, &st);
+
+    if (r == 0 && st.entries)
+        return true;
+    snprintf(why, 256, "%s", st.error ? st.error : r < 0 ? "out of memory" : "it has no entries");
+    return false;
+}

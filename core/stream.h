@@ -41,6 +41,8 @@ struct stream_ops {
     /* Lends up to max pieces of readable bytes; returns how many, 0 = none now, -STREAM_EOF, or -err. The pieces stay
      * valid until consume, read or close; peeking again may lend the same. NULL: the stream only knows read. */
     int (*peek)(struct stream *s, struct iovec *iov, int max);
+    /* To be told READABLE when there is more than peek lends now, or the end. Optional; for who looks at bytes before he takes them. */
+    void (*more)(struct stream *s);
     /* Gives the first n lent bytes back. */
     void (*consume)(struct stream *s, size_t n);
     /* Fills the caller's pieces; bytes read (maybe fewer), 0 = none now, -STREAM_EOF, or -err. Required. */
@@ -76,6 +78,11 @@ struct stream {
 static inline int stream_peek(struct stream *s, struct iovec *iov, int max)
 {
     return s->ops->peek(s, iov, max);
+}
+static inline void stream_more(struct stream *s)
+{
+    if (s->ops->more)
+        s->ops->more(s);
 }
 static inline void stream_consume(struct stream *s, size_t n)
 {

@@ -8,7 +8,7 @@
 
 /* Embedded in the object it serves. The thread may touch what nobody else touches meanwhile, and call loop_post(). */
 struct work {
-    void (*run)(struct work *w);  /* in the thread */
+    void (*run)(struct work *w);  /* in the thread, which gives way to the loop */
     void (*done)(struct work *w); /* from the loop, once, when run has returned */
 };
 

@@ -797,6 +797,11 @@ static int tcp_do_peek(struct stream *s, struct iovec *iov, int max)
     return 0;
 }
 
+static void tcp_do_more(struct stream *s)
+{
+    of(s)->waits |= STREAM_READABLE;
+}
+
 /* Opens lwIP's window by what was taken. */
 static void open_window(struct tcp_flow *f, size_t n)
 {
@@ -1056,6 +1061,7 @@ static void tcp_do_close(struct stream *s, int err)
 static const struct stream_ops tcp_ops = {
     .name = "lwip",
     .peek = tcp_do_peek,
+    .more = tcp_do_more,
     .consume = tcp_do_consume,
     .read = tcp_do_read,
     .write = tcp_do_write,

@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <pthread.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "core/work.h"
@@ -18,7 +19,7 @@ struct task {
     struct job post;
     struct loop *loop;
     pthread_t ran_in, done_in, posted_in;
-    int ran, done, posted, order;
+    int ran, done, posted, order, nice;
 };
 
 static void on_post(struct job *j)
@@ -34,6 +35,7 @@ static void run(struct work *w)
     struct task *t = container_of(w, struct task, w);
 
     t->ran++;
+    t->nice = getpriority(PRIO_PROCESS, 0);
     t->ran_in = pthread_self();
     if (t->loop)
         loop_post(t->loop, &t->post);
@@ -68,6 +70,7 @@ static void work_runs_elsewhere_and_ends_here(void **state)
         assert_int_equal(t[i].ran + t[i].done + t[i].posted, 3);
         assert_false(pthread_equal(t[i].ran_in, pthread_self()));
         assert_true(pthread_equal(t[i].done_in, pthread_self()));
+        assert_true(t[i].nice >= 10);
         assert_true(pthread_equal(t[i].posted_in, pthread_self()));
     }
     loop_free(l);

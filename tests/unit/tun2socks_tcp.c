@@ -966,6 +966,40 @@ static void an_applications_reset_reaches_the_owner(void **state)
     }
 }
 
+/* For who looks at the first bytes and leaves them where they are. */
+static void who_looks_and_does_not_take_is_told_of_more(void **state)
+{
+    struct world w;
+    struct iovec iov[8];
+    struct owner *o;
+    uint32_t ack;
+
+    world_open(&w, &kernels[1]);
+    ack = open_by_hand(&w, 4, 1000);
+    o = w.first;
+    o->reads = false;
+    say_data(&w, 4, 1000, ISS + 1, ack, (const uint8_t *)"abc", 3);
+    world_pass(&w, 100);
+    assert_int_equal(iov_total(iov, stream_peek(o->s, iov, 8)), 3);
+    o->told = 0;
+    say_data(&w, 4, 1000, ISS + 4, ack, (const uint8_t *)"d", 1); /* nobody asked to be told */
+    world_pass(&w, 100);
+    assert_int_equal(o->told, 0);
+    stream_more(o->s);
+    assert_int_equal(o->told, 0);
+    say_data(&w, 4, 1000, ISS + 5, ack, (const uint8_t *)"ef", 2);
+    world_pass(&w, 100);
+    assert_int_equal(o->told, STREAM_READABLE);
+    assert_int_equal(iov_total(iov, stream_peek(o->s, iov, 8)), 6);
+    o->told = 0;
+    stream_more(o->s);
+    say(&w, 4, 1000, FIN | ACK, ISS + 7, ack); /* the end is news, too */
+    world_pass(&w, 100);
+    assert_int_equal(o->told, STREAM_READABLE);
+    assert_int_equal(iov_total(iov, stream_peek(o->s, iov, 8)), 6);
+    world_close(&w);
+}
+
 static void an_upstreams_reset_reaches_the_application(void **state)
 {
     for (int ver = 4; ver <= 6; ver += 2)
@@ -1339,6 +1373,7 @@ int main(void)
         cmocka_unit_test(what_is_sent_again_respects_the_clients_mss),
         cmocka_unit_test(the_end_does_not_come_before_the_last_byte),
         cmocka_unit_test(an_applications_reset_reaches_the_owner),
+        cmocka_unit_test(who_looks_and_does_not_take_is_told_of_more),
         cmocka_unit_test(an_upstreams_reset_reaches_the_application),
         cmocka_unit_test(closed_in_order_is_delivered_first),
         cmocka_unit_test(the_same_port_again_at_once),

@@ -372,7 +372,7 @@ int cmd_explain(const struct options *o)
     } else {
         loop = loop_new(); /* only for the hosts of the profile: nothing is asked */
         if (loop)
-            dns_new(&(struct dns_opts){ .loop = loop, .profile = p->profile }, &dns, &d);
+            dns_new(&(struct dns_opts){ .loop = loop, .profile = p->profile, .lists = p->lists }, &dns, &d);
         r = o->batch ? batch(o, p, dns) : targets(o, p, dns);
     }
     dns_free(dns);

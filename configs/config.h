@@ -88,6 +88,8 @@ void diag_err(struct diag *d, uint32_t line, uint32_t col, const char *path, con
 /* Something is skipped or ignored and the rest loads; an error when strict. */
 void diag_warn(struct diag *d, uint32_t line, uint32_t col, const char *path, const char *code, const char *fmt, ...)
     __attribute__((format(printf, 6, 7)));
+/* What `from` says with a code takes the place of what `to` said with it, but for paths that begin with `but`. */
+void diag_renew(struct diag *to, const char *code, const char *but, const struct diag *from);
 /* Sorts by source and position; equal positions keep their order. */
 void diag_sort(struct diag *d);
 /* Prints all, sorted: "FILE:LINE:COL: error|warning: TEXT", the source line (values of secret keys hidden) and a caret under it. */

@@ -158,6 +158,33 @@ void diag_sort(struct diag *d)
         qsort(d->items, d->n, sizeof(*d->items), by_position);
 }
 
+void diag_renew(struct diag *to, const char *code, const char *but, const struct diag *from)
+{
+    size_t n = 0;
+
+    for (size_t i = 0; i < to->n; i++) {
+        struct diag_item *it = &to->items[i];
+
+        if (strcmp(it->code, code) != 0 || !strncmp(it->path, but, strlen(but))) {
+            to->items[n++] = *it;
+            continue;
+        }
+        if (it->level == DIAG_ERROR)
+            to->n_errors--;
+        else
+            to->n_warnings--;
+        free(it->path);
+        free(it->message);
+    }
+    to->n = n;
+    for (size_t i = 0; i < from->n; i++) {
+        const struct diag_item *it = &from->items[i];
+
+        if (!strcmp(it->code, code))
+            diag_warn(to, it->line, diag_column(it), it->path, it->code, "%s", it->message);
+    }
+}
+
 /* ---- the source line ---- */
 
 /* A place in a source; moves forward only. */

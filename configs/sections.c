@@ -144,7 +144,7 @@ static const struct cfg_field dns_fields[] = {
 };
 
 static const struct cfg_field sniffer_fields[] = {
-    { "enable", CFG_BOOL, P(sniffer.enable), CFG_LOOSE, .lacks = "flows to bare addresses have no name" },
+    { "enable", CFG_BOOL, P(sniffer.enable), CFG_LOOSE },
     { "sniff", CFG_SUB, R(sniff) },
     { "override-destination", CFG_BOOL, R(sniff_override), CFG_LOOSE, .def = "true" },
     { "force-dns-mapping", CFG_BOOL, P(sniffer.force_dns_mapping), CFG_LOOSE, .def = "true" },
@@ -260,7 +260,7 @@ static const struct cfg_field top[] = {
     { "proxies", CFG_SUB, R(proxies) },
     { "proxy-providers", CFG_SUB, R(proxy_providers) },
     { "proxy-groups", CFG_SUB, R(groups) },
-    { "rule-providers", CFG_SUB, R(rule_providers), .lacks = "RULE-SET rules are skipped" },
+    { "rule-providers", CFG_SUB, R(rule_providers) },
     { "rules", CFG_SUB, R(rules) },
     { "sub-rules", CFG_SUB, R(sub_rules) },
     { 0 },

@@ -111,6 +111,40 @@ static json_t *proxy_provider(const struct out_provider *p)
     return j;
 }
 
+struct add_providers {
+    struct engine *eng;
+    json_t *all;
+};
+
+/* upload=N; download=N; total=N; expire=UNIX, in any order. */
+static json_t *subscription(const char *userinfo)
+{
+    static const char *const keys[] = { "upload", "download", "total", "expire" }, *const names[] = { "Upload", "Download", "Total", "Expire" };
+    json_t *o = json_object();
+
+    for (int i = 0; i < 4; i++) {
+        const char *at = strcasestr(userinfo, keys[i]);
+        double n = 0;
+
+        if (at && (at = strchr(at, '=')))
+            n = strtod(at + 1, NULL);
+        json_object_set_new(o, names[i], json_integer(n >= 0 && n < 9e18 ? (json_int_t)n : 0));
+    }
+    return o;
+}
+
+static void add_fetched(void *arg, const struct provider_view *v)
+{
+    struct add_providers *a = arg;
+    json_t *j = v->spec->kind == PROVIDER_PROXIES ? json_object_get(a->all, v->spec->name) : NULL;
+
+    if (!j || v->spec->from != PROVIDER_HTTP)
+        return;
+    if (*v->userinfo)
+        json_object_set_new(j, "subscriptionInfo", subscription(v->userinfo));
+    json_object_set_new(j, "error", text(v->why));
+}
+
 /* The providers of the profile; every group with members is also a "Compatible" one, and `default` holds everything. */
 json_t *json_providers(struct ctl *c)
 {
@@ -133,8 +167,37 @@ json_t *json_providers(struct ctl *c)
     }
     for (uint32_t i = 0; (p = out_provider_at(s, i)); i++)
         json_object_set_new(all, p->name, proxy_provider(p));
+    eng_each_provider(c->eng, add_fetched, &(struct add_providers){ c->eng, all });
     json_object_set_new(all, "default", provider("default", "Compatible", everything, "", "*"));
     return json_pack("{s:o}", "providers", all);
+}
+
+static void add_rule_provider(void *arg, const struct provider_view *v)
+{
+    static const char *const vehicle[] = { [PROVIDER_HTTP] = "HTTP", [PROVIDER_FILE] = "File", [PROVIDER_INLINE] = "Inline" };
+    static const char *const behavior[] = { [SET_DOMAIN] = "Domain", [SET_IPCIDR] = "IPCIDR", [SET_CLASSICAL] = "Classical" };
+    static const char *const format[] = { [SET_YAML] = "YamlRule", [SET_TEXT] = "TextRule", [SET_MRS] = "MrsRule" };
+    struct add_providers *a = arg;
+    const struct provider_spec *s = v->spec;
+    char at[40] = "";
+    json_t *j;
+
+    if (s->kind != PROVIDER_RULES)
+        return;
+    if (v->updated_s)
+        rfc3339(v->updated_s * 1000, at);
+    j = json_pack("{s:o, s:s, s:s, s:s, s:s, s:I, s:s, s:o}", "name", text(s->name), "type", "Rule", "vehicleType", vehicle[s->from], "behavior",
+                  behavior[s->behavior], "format", format[s->format], "ruleCount", (json_int_t)eng_provider_size(a->eng, s->name), "updatedAt", at, "error",
+                  text(v->why));
+    json_object_set_new(a->all, s->name, j);
+}
+
+json_t *json_rule_providers(struct ctl *c)
+{
+    struct add_providers a = { c->eng, json_object() };
+
+    eng_each_provider(c->eng, add_rule_provider, &a);
+    return json_pack("{s:o}", "providers", a.all);
 }
 
 #define NEVER "0001-01-01T00:00:00Z"
@@ -204,9 +267,16 @@ static const char *ip_text(const struct addr *a, char buf[ADDR_STRLEN])
     return addr_is_set(a) ? addr_str(a, buf) : "";
 }
 
+/* As dashboards know it: "Tun", "Inner". */
+static const char *via_word(enum flow_via via)
+{
+    return via == FLOW_VIA_INNER ? "Inner" : via == FLOW_VIA_TUN ? "Tun" : flow_via_name(via);
+}
+
 static json_t *connection(const struct conn_view *v)
 {
     char id[37], start[40], src[ADDR_STRLEN], dst[ADDR_STRLEN], sport[8], dport[8], rem[ENDPOINT_STRLEN] = "";
+    const struct flow_proc none = { 0 }, *proc = v->meta.proc ? v->meta.proc : &none;
     json_t *chains = json_array(), *meta;
 
     uuid_text(v->uuid, id);
@@ -217,12 +287,12 @@ static json_t *connection(const struct conn_view *v)
         endpoint_str(&v->remote, rem);
     for (int i = v->n_chain - 1; i >= 0; i--) /* the proxy first, then each group outward */
         json_array_append_new(chains, text(v->chain[i]));
-    meta = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:s, s:s, s:s, s:s, s:i, s:s, s:n, s:n, s:s, s:s, s:s, s:s, s:i}", "network",
-                     v->meta.net == FLOW_UDP ? "udp" : "tcp", "type", "Tun", "sourceIP", ip_text(&v->meta.src.ip, src), "destinationIP",
+    meta = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:i, s:s, s:n, s:n, s:s, s:s, s:s, s:s, s:i}", "network",
+                     v->meta.net == FLOW_UDP ? "udp" : "tcp", "type", via_word(v->meta.via), "sourceIP", ip_text(&v->meta.src.ip, src), "destinationIP",
                      ip_text(&v->meta.dst.at.ip, dst), "sourcePort", sport, "destinationPort", dport, "inboundPort", "0", "inboundIP", "", "inboundName",
-                     "DEFAULT-TUN", "inboundUser", "", "host", text(v->meta.dst.host), "sniffHost", "", "dnsMode", v->dns_mode, "process", "", "processPath", "",
-                     "uid", 0, "remoteDestination", rem, "sourceGeoIP", "destinationGeoIP", "sourceIPASN", "", "destinationIPASN", "", "specialProxy", "",
-                     "specialRules", "", "dscp", 0);
+                     v->meta.via == FLOW_VIA_TUN ? "DEFAULT-TUN" : "", "inboundUser", "", "host", text(v->meta.dst.host), "sniffHost", text(v->meta.sniffed),
+                     "dnsMode", v->dns_mode, "process", text(proc->name), "processPath", text(proc->path), "uid", (int)proc->uid, "remoteDestination", rem, "sourceGeoIP", "destinationGeoIP", "sourceIPASN", "", "destinationIPASN", "", "specialProxy", "",
+                     "specialRules", "", "dscp", v->meta.dscp);
     return json_pack("{s:s, s:o, s:I, s:I, s:s, s:o, s:[], s:s, s:o, s:s, s:I}", "id", id, "metadata", meta, "upload", (json_int_t)v->up, "download",
                      (json_int_t)v->down, "start", start, "chains", chains, "providerChains", "rule", v->rule_api, "rulePayload", text(v->rule_payload), "state",
                      v->state, "age_ms", (json_int_t)v->age_ms);

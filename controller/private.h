@@ -63,6 +63,7 @@ struct ctl {
     struct list_head subs;
     struct list_head asked;      /* questions to the resolver that are not answered yet */
     struct list_head explains;   /* requests that wait for the address of a name */
+    struct list_head refreshing; /* requests that wait for a provider */
     struct timer tick;
     enum log_level log_level;
 };
@@ -79,7 +80,7 @@ struct request {
     const char *origin;
     char *arg[3];              /* decoded path parameters */
     int n_arg;
-    bool suspended;            /* an answer comes later (explain) */
+    bool suspended;            /* an answer comes later (explain, providers) */
     json_t *later;
     struct MHD_Response *later_raw; /* instead of JSON */
     int later_status;
@@ -115,6 +116,13 @@ enum MHD_Result serve_doh(struct request *q);
 /* The controller ends: who waits for an answer is told. */
 void dns_forget_asked(struct ctl *c);
 
+/* ---- providers.c ---- */
+
+enum MHD_Result put_rule_provider(struct request *q);
+enum MHD_Result put_proxy_provider(struct request *q);
+/* The controller ends: who waits for a provider is told. */
+void forget_refreshing(struct ctl *c);
+
 /* ---- json.c ---- */
 
 json_t *json_proxy(struct outbound *o);
@@ -126,6 +134,7 @@ json_t *json_connections(struct ctl *c, bool closed);
 json_t *json_status(struct ctl *c);
 json_t *json_traffic(struct ctl *c);
 json_t *json_providers(struct ctl *c);
+json_t *json_rule_providers(struct ctl *c);
 
 /* ---- stream.c ---- */
 

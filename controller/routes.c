@@ -186,7 +186,7 @@ static enum MHD_Result get_providers(struct request *q)
 
 static enum MHD_Result get_rule_providers(struct request *q)
 {
-    return answer_json(q, 200, json_pack("{s:{}}", "providers"));
+    return answer_json(q, 200, json_rule_providers(q->ctl));
 }
 
 static enum MHD_Result get_rules(struct request *q)
@@ -435,7 +435,9 @@ static const struct {
     { "GET", "/group", get_groups },
     { "GET", "/group/*", get_group },
     { "GET", "/providers/proxies", get_providers },
+    { "PUT", "/providers/proxies/*", put_proxy_provider },
     { "GET", "/providers/rules", get_rule_providers },
+    { "PUT", "/providers/rules/*", put_rule_provider },
     { "GET", "/rules", get_rules },
     { "PATCH", "/rules/disable", patch_rules },
     { "GET", "/connections", get_connections },

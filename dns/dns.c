@@ -60,23 +60,23 @@ static int build_pool(struct dns *d, const struct profile *p)
 }
 
 /* What a profile says, built beside what is there. */
-static int build(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag)
+static int build(struct dns *d, const struct profile *p, struct dns_lists *given, struct diag *diag)
 {
     struct hosts *hosts = hosts_new(p, d->root, diag);
-    struct filter *filter = hosts ? filter_new(p, env, diag) : NULL;
-    int r = filter ? build_pool(d, p) : -ENOMEM;
+    struct dns_lists *lists = given ? lists_get(given) : dns_lists_new(p, NULL, diag);
+    int r = hosts && lists ? build_pool(d, p) : -ENOMEM;
 
     if (r == 0)
-        r = resolver_configure(d, p, env, diag);
+        r = resolver_configure(d, p, lists, diag);
     if (r < 0) {
         hosts_free(hosts);
-        filter_free(filter);
+        dns_lists_put(lists);
         return r;
     }
     hosts_free(d->hosts);
-    filter_free(d->filter);
+    dns_lists_put(d->lists);
     d->hosts = hosts;
-    d->filter = filter;
+    d->lists = lists;
     d->p = p;
     d->faking = p->dns.fake4.ip.ver != 0;
     if (p->dns.mode == DNS_NORMAL || !p->dns.enable) {
@@ -119,7 +119,7 @@ int dns_new(const struct dns_opts *o, struct dns **out, struct diag *diag)
     server_init(d);
     if ((r = resolver_init(d)) == 0 && o->state_dir && !(d->state_dir = strdup(o->state_dir)))
         r = -ENOMEM;
-    if (r < 0 || (r = build(d, o->profile, o->env, diag)) < 0) {
+    if (r < 0 || (r = build(d, o->profile, o->lists, diag)) < 0) {
         dns_free(d);
         return r;
     }
@@ -127,9 +127,9 @@ int dns_new(const struct dns_opts *o, struct dns **out, struct diag *diag)
     return 0;
 }
 
-int dns_reconfigure(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag)
+int dns_reconfigure(struct dns *d, const struct profile *p, struct dns_lists *lists, struct diag *diag)
 {
-    return build(d, p, env, diag);
+    return build(d, p, lists, diag);
 }
 
 void dns_free(struct dns *d)
@@ -144,7 +144,7 @@ void dns_free(struct dns *d)
     fakeip_free(d->fake);
     reverse_free(d->reverse);
     hosts_free(d->hosts);
-    filter_free(d->filter);
+    dns_lists_put(d->lists);
     free(d->state_dir);
     free(d);
 }
@@ -228,7 +228,7 @@ static size_t answer_fake(struct dns *d, const uint8_t *m, const struct question
 {
     uint32_t slot;
 
-    if (!*name || filter_wants_real(d->filter, name))
+    if (!*name || filter_wants_real(d->lists->filter, name))
         return 0;
     if (q->type == T_HTTPS || q->type == T_SVCB || (q->type == T_AAAA && !d->p->dns.fake6.ip.ver))
         return msg_answer(m, q, &(struct reply){ .alias = alias, .alias_ttl = HOSTS_TTL }, out, room);

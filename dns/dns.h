@@ -14,10 +14,16 @@
 
 struct dns;
 
+/* The lists of names and addresses in a profile, compiled: made in any thread, for they may be long. env: the rule providers and geo files
+ * that they name, borrowed for the call; NULL = there are none. What cannot be used is skipped with a warning. Counted; NULL: no memory. */
+struct dns_lists;
+struct dns_lists *dns_lists_new(const struct profile *p, const struct rules_env *env, struct diag *d);
+void dns_lists_put(struct dns_lists *l);
+
 struct dns_opts {
     struct loop *loop;             /* NULL: only judged; nothing may be asked */
     const struct profile *profile; /* borrowed until dns_free or dns_reconfigure */
-    const struct rules_env *env;   /* rule providers and geo files for lists that name them; borrowed for the call, NULL = none */
+    struct dns_lists *lists;       /* counted; NULL: made here, of what the profile itself says */
     const char *state_dir;         /* fake-IP log lives here; NULL = memory only */
     const char *root;              /* below which /etc and /run are looked for; borrowed, NULL = "" */
     struct dialer *ways;           /* how servers are reached by a stream; borrowed. NULL: such servers are not asked */
@@ -25,9 +31,9 @@ struct dns_opts {
 
 /* Returns 0 and *out, or -err. */
 int dns_new(const struct dns_opts *o, struct dns **out, struct diag *d);
-/* Takes another profile (reload), or the same one when what env holds has changed: the fake-IP pool is kept, the cache is flushed. 0, or
- * -err and nothing changed. */
-int dns_reconfigure(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag);
+/* Takes another profile (reload), or the same one with other lists: the fake-IP pool is kept, the cache is flushed. 0, or -err and nothing
+ * changed. */
+int dns_reconfigure(struct dns *d, const struct profile *p, struct dns_lists *lists, struct diag *diag);
 void dns_free(struct dns *d);
 
 /* The resolver for inner look-ups; lives as long as d. */

@@ -5,7 +5,7 @@
  *   server.c     where queries come from            lookup.c     look-ups of our own
  *   fakeip.c     the pool                           routes.c     which servers
  *   fakelog.c    the pool's file                    race.c ns*.c the servers
- *   filter.c     who gets no fake address           cache.c      the cache
+ *   lists.c filter.c     lists of names             cache.c      the cache
  *   hosts.c      names written down                 msg.c        messages
  */
 #ifndef DNS_PRIVATE_H
@@ -15,8 +15,8 @@
 #include "dns/cache.h"
 #include "dns/dns.h"
 #include "dns/fakelog.h"
-#include "dns/filter.h"
 #include "dns/hosts.h"
+#include "dns/lists.h"
 #include "dns/reverse.h"
 #include "dns/routes.h"
 
@@ -45,7 +45,7 @@ struct waiter { /* embedded in who waits, zeroed but for done */
 int resolve(struct dns *d, const struct qkey *k, const char *name, unsigned why, uint8_t depth, struct waiter *w);
 void resolve_cancel(struct waiter *w); /* harmless when nothing is waited for */
 int resolver_init(struct dns *d);
-int resolver_configure(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag);
+int resolver_configure(struct dns *d, const struct profile *p, struct dns_lists *lists, struct diag *diag);
 void resolver_fini(struct dns *d);
 
 /* ---- lookup.c ---- */
@@ -71,7 +71,7 @@ struct dns {
     struct resolver resolver;
     /* what we know */
     struct hosts *hosts;
-    struct filter *filter;
+    struct dns_lists *lists; /* a reference */
     struct reverse *reverse; /* NULL: mode normal */
     struct fakeip *fake;     /* once made, it stays */
     struct fakelog *log;     /* NULL: nothing is remembered */

@@ -384,7 +384,7 @@ int resolver_init(struct dns *d)
     return r < 0 ? r : map_init(&d->flights, 16);
 }
 
-int resolver_configure(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag)
+int resolver_configure(struct dns *d, const struct profile *p, struct dns_lists *lists, struct diag *diag)
 {
     struct cache *cache = cache_new((uint32_t)p->dns.cache_max);
     struct routes *routes;
@@ -397,7 +397,7 @@ int resolver_configure(struct dns *d, const struct profile *p, const struct rule
     d->ipv6_timeout_ms = p->dns.ipv6_timeout_ms;
     d->parallel = p->dns.parallel;
     d->reading = p;
-    routes = cache ? routes_new(d, p, env, diag) : NULL;
+    routes = cache ? routes_new(d, p, lists, diag) : NULL;
     d->reading = NULL;
     if (!routes) {
         cache_free(cache);

@@ -7,8 +7,7 @@
  *   a DIRECT dial, direct-nameserver set              nameserver-policy (if it is to be followed), direct-nameserver
  *   all others                                        nameserver-policy, nameserver; with fallback as a second opinion
  *
- * A policy is a list of keys in order. Neighbouring keys that are patterns act as one table, in which the most specific one wins; a key
- * that names a set stands in its place in the order.
+ * Which key of a policy a name belongs to, and which answers do not count, lists.c knows.
  */
 #include "dns/routes.h"
 
@@ -17,16 +16,10 @@
 
 #include "dns/private.h"
 
-/* Keys that are looked at together. */
-struct run {
-    struct matcher *m; /* -> number of a key */
-    bool patterns;     /* the most specific one wins, else the first */
-};
-
 struct policy {
-    struct run *runs;
+    const struct keys *keys;
     struct route *routes; /* by number of the key */
-    uint32_t n_runs, n;
+    uint32_t n;
 };
 
 struct routes {
@@ -36,20 +29,15 @@ struct routes {
     struct route boot, main, both, fallback, direct, server;
     struct policy policy, server_policy;
     bool direct_follows;
-    struct matcher *doubtful;  /* names that only fallback may be asked for; NULL = none */
-    struct matcher *unfit;     /* addresses that nobody may get */
-    struct matcher *countries; /* addresses that are fit; NULL: all are */
+    struct dns_lists *lists; /* a reference */
 };
 
 /* ---- life ---- */
 
 static void policy_fini(struct policy *p)
 {
-    for (uint32_t i = 0; i < p->n_runs; i++)
-        matcher_free(p->runs[i].m);
     for (uint32_t i = 0; i < p->n; i++)
         ns_list_put((struct ns_list *)p->routes[i].main);
-    free(p->runs);
     free(p->routes);
 }
 
@@ -70,9 +58,7 @@ void routes_put(struct routes *r)
     ns_list_put(r->server_list);
     policy_fini(&r->policy);
     policy_fini(&r->server_policy);
-    matcher_free(r->doubtful);
-    matcher_free(r->unfit);
-    matcher_free(r->countries);
+    dns_lists_put(r->lists);
     free(r);
 }
 
@@ -81,7 +67,6 @@ void routes_put(struct routes *r)
 struct reading {
     struct dns *d;
     const struct profile *p;
-    const struct rules_env *env;
     struct diag *diag;
 };
 
@@ -105,94 +90,24 @@ static struct ns_list *list_or(const struct reading *rd, const struct cfg_strs *
     return ns_list_new(rd->d, &(struct cfg_strs){ .n = n, .v = (const char **)otherwise }, rules, path, rd->diag);
 }
 
-static bool is_pattern(const struct cfg_policy *p)
+static bool build_policy(const struct reading *rd, struct policy *to, const struct keys *keys, const struct cfg_policies *from,
+                         const char *path)
 {
-    for (uint32_t i = 0; i < p->names.n; i++)
-        if (p->names.v[i].kind != CFG_MATCH_PATTERN)
-            return false;
-    return true;
-}
-
-static bool add_key(const struct reading *rd, struct policy *to, const struct cfg_policy *key, const char *path)
-{
-    struct run *last = to->n_runs ? &to->runs[to->n_runs - 1] : NULL;
-    bool patterns = is_pattern(key);
-    struct ns_list *l = ns_list_new(rd->d, &key->servers, rd->p->dns.respect_rules, path, rd->diag);
-
-    if (!l)
+    to->keys = keys;
+    if (!(to->routes = calloc(from->n + 1, sizeof(*to->routes))))
         return false;
-    if (!l->n)
-        diag_warn(rd->diag, key->line, key->column, path, "bad-value", "%s: none of the servers can be used: these names are not found",
-                  path);
-    to->routes[to->n] = route_to(rd->d, l, NULL);
-    if (!last || !patterns || !last->patterns) {
-        last = &to->runs[to->n_runs];
-        *last = (struct run){ .m = matcher_new(rd->env), .patterns = patterns };
-        to->n_runs++;
+    for (; to->n < from->n; to->n++) {
+        const struct cfg_policy *key = &from->v[to->n];
+        struct ns_list *l = ns_list_new(rd->d, &key->servers, rd->p->dns.respect_rules, path, rd->diag);
+
+        if (!l)
+            return false;
+        if (!l->n)
+            diag_warn(rd->diag, key->line, key->column, path, "bad-value", "%s: none of the servers can be used: these names are not found",
+                      path);
+        to->routes[to->n] = route_to(rd->d, l, NULL);
     }
-    if (!last->m)
-        return to->n++, false;
-    for (uint32_t i = 0; i < key->names.n; i++)
-        if (!filter_add(last->m, &key->names.v[i], to->n, path, rd->diag))
-            return to->n++, false;
-    to->n++;
     return true;
-}
-
-static bool build_policy(const struct reading *rd, struct policy *to, const struct cfg_policies *from, const char *path)
-{
-    to->runs = calloc(from->n + 1, sizeof(*to->runs));
-    to->routes = calloc(from->n + 1, sizeof(*to->routes));
-    if (!to->runs || !to->routes)
-        return false;
-    for (uint32_t i = 0; i < from->n; i++)
-        if (!add_key(rd, to, &from->v[i], path))
-            return false;
-    for (uint32_t i = 0; i < to->n_runs; i++)
-        if (matcher_finish(to->runs[i].m) < 0)
-            return false;
-    return true;
-}
-
-/* Addresses of the country are fit. Without its data the question cannot be asked, and none is suspicious for that. */
-static bool build_countries(const struct reading *rd, struct routes *r)
-{
-    const char *code = rd->p->dns.fallback_filter.geoip_code;
-    char element[80];
-    int err;
-
-    if (!(r->countries = matcher_new(rd->env)))
-        return false;
-    snprintf(element, sizeof(element), "geoip:%s", code ? code : "CN");
-    if ((err = matcher_add_addr(r->countries, element, 0, NULL)) == 0)
-        return matcher_finish(r->countries) == 0;
-    matcher_free(r->countries);
-    r->countries = NULL;
-    if (err != -ENOMEM)
-        diag_warn(rd->diag, 0, 0, "dns.fallback-filter", "missing-data",
-                  "fallback-filter: there are no data about %s: no address is suspicious for its country", element);
-    return err != -ENOMEM;
-}
-
-static bool build_filter(const struct reading *rd, struct routes *r)
-{
-    const struct cfg_fallback_filter *f = &rd->p->dns.fallback_filter;
-
-    if (!r->fallback_list->n)
-        return true;
-    if (!(r->doubtful = matcher_new(rd->env)) || !(r->unfit = matcher_new(NULL)))
-        return false;
-    for (uint32_t i = 0; i < f->domain.n; i++)
-        if (!filter_add(r->doubtful, &f->domain.v[i], 0, "fallback-filter", rd->diag))
-            return false;
-    for (uint32_t i = 0; i < f->ipcidr.n; i++) {
-        char text[ADDR_STRLEN + 4], addr[ADDR_STRLEN];
-
-        snprintf(text, sizeof(text), "%s/%u", addr_str(&f->ipcidr.v[i].ip, addr), f->ipcidr.v[i].len);
-        if (matcher_add_addr(r->unfit, text, 0, NULL) == -ENOMEM)
-            return false;
-    }
-    return matcher_finish(r->doubtful) == 0 && matcher_finish(r->unfit) == 0 && (!f->geoip || build_countries(rd, r));
 }
 
 static bool build_lists(const struct reading *rd, struct routes *r)
@@ -208,9 +123,9 @@ static bool build_lists(const struct reading *rd, struct routes *r)
            (r->server_list = list_or(rd, &c->proxy_server_nameserver, false, NULL, 0, "dns.proxy-server-nameserver"));
 }
 
-struct routes *routes_new(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag)
+struct routes *routes_new(struct dns *d, const struct profile *p, struct dns_lists *lists, struct diag *diag)
 {
-    struct reading rd = { d, p, env, diag };
+    struct reading rd = { d, p, diag };
     struct routes *r = calloc(1, sizeof(*r));
 
     if (!r)
@@ -218,8 +133,9 @@ struct routes *routes_new(struct dns *d, const struct profile *p, const struct r
     r->d = d;
     r->refs = 1;
     r->direct_follows = p->dns.direct_follow_policy;
-    if (!build_lists(&rd, r) || !build_filter(&rd, r) || !build_policy(&rd, &r->policy, &p->dns.policy, "nameserver-policy") ||
-        !build_policy(&rd, &r->server_policy, &p->dns.proxy_server_policy, "proxy-server-nameserver-policy")) {
+    r->lists = lists_get(lists);
+    if (!build_lists(&rd, r) || !build_policy(&rd, &r->policy, &lists->policy, &p->dns.policy, "nameserver-policy") ||
+        !build_policy(&rd, &r->server_policy, &lists->server_policy, &p->dns.proxy_server_policy, "proxy-server-nameserver-policy")) {
         routes_put(r);
         return NULL;
     }
@@ -237,13 +153,9 @@ struct routes *routes_new(struct dns *d, const struct profile *p, const struct r
 
 static const struct route *by_policy(const struct policy *p, const char *name)
 {
-    for (uint32_t i = 0; *name && i < p->n_runs; i++) {
-        uint32_t hit = p->runs[i].patterns ? matcher_best(p->runs[i].m, name) : matcher_first(p->runs[i].m, name);
+    uint32_t key = keys_find(p->keys, name);
 
-        if (hit < p->n)
-            return &p->routes[hit];
-    }
-    return NULL;
+    return key < p->n ? &p->routes[key] : NULL;
 }
 
 static const struct route *by_main(const struct routes *r, const struct qkey *k, const char *name)
@@ -254,7 +166,7 @@ static const struct route *by_main(const struct routes *r, const struct qkey *k,
         return hit;
     if (!r->fallback_list->n || (k->type != T_A && k->type != T_AAAA && k->type != T_CNAME))
         return &r->main;
-    return *name && matcher_first(r->doubtful, name) != MATCHER_NONE ? &r->fallback : &r->both;
+    return *name && matcher_first(r->lists->doubtful, name) != MATCHER_NONE ? &r->fallback : &r->both;
 }
 
 const struct route *routes_choose(const struct routes *r, const struct qkey *k, const char *name, unsigned why)
@@ -275,9 +187,9 @@ bool routes_unfit(const struct routes *r, const struct answer *a)
     for (int i = 0; i < a->n_addr; i++) {
         const struct addr *ip = &a->addr[i];
 
-        if (matcher_first_addr(r->unfit, ip) != MATCHER_NONE)
+        if (matcher_first_addr(r->lists->unfit, ip) != MATCHER_NONE)
             return true;
-        if (r->countries && !addr_is_private(ip) && matcher_first_addr(r->countries, ip) == MATCHER_NONE)
+        if (r->lists->countries && !addr_is_private(ip) && matcher_first_addr(r->lists->countries, ip) == MATCHER_NONE)
             return true;
     }
     return false;

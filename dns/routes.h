@@ -4,8 +4,8 @@
 #ifndef DNS_ROUTES_H
 #define DNS_ROUTES_H
 
+#include "dns/lists.h"
 #include "dns/ns.h"
-#include "rules/rules.h"
 
 /* Where a question goes. */
 struct route {
@@ -14,9 +14,9 @@ struct route {
     bool lazy;                             /* fallback is asked only when main's answer does not do */
 };
 
-/* All routes of one profile. Immutable, counted: a flight holds those it started with. */
+/* All routes of one profile. Immutable, counted: a flight holds those it started with. lists: of the same profile; counted. NULL without memory. */
 struct routes;
-struct routes *routes_new(struct dns *d, const struct profile *p, const struct rules_env *env, struct diag *diag); /* NULL without memory */
+struct routes *routes_new(struct dns *d, const struct profile *p, struct dns_lists *lists, struct diag *diag);
 struct routes *routes_get(struct routes *r);
 void routes_put(struct routes *r);
 

@@ -16,12 +16,18 @@ void conns_init(struct engine *e)
     random_bytes(e->uuid_key, sizeof(e->uuid_key));
 }
 
+static void release(struct flow *f)
+{
+    free(f->host);
+    free(f->sniffed);
+    program_free(f->program);
+    policy_put(f->pol);
+}
+
 static void record_free(struct flow *f)
 {
-    if (!f)
-        return;
-    free(f->host);
-    policy_put(f->pol);
+    if (f)
+        release(f);
     free(f);
 }
 
@@ -39,11 +45,9 @@ void conns_keep(struct engine *e, struct flow *f)
     struct flow *copy = *slot;
 
     if (copy) {
-        free(copy->host);
-        policy_put(copy->pol);
+        release(copy);
     } else if (!(copy = malloc(sizeof(*copy)))) {
-        free(f->host);
-        policy_put(f->pol);
+        release(f);
         return;
     }
     *copy = *f;

@@ -2,6 +2,7 @@
  * dispatch.c - the story of a TCP flow
  *
  *   tcp_sink()      a held SYN became a stream; DNS is answered here, fake addresses get their name back
+ *   look()          where the profile's sniffer says so: its first bytes may say the name (at most 300 ms)
  *   match()         mode and rules; waits for an address only if a rule asks
  *   act()           reject, drop, or dial. DIRECT stays held until the upstream answered, so refused is refused;
  *                   a proxied flow is accepted at once, so that its first bytes ride with the proxy's header
@@ -23,6 +24,10 @@ struct tcp_flow {
     struct rule_pos pos;
     bool looking;     /* lookup runs */
     bool public_only; /* no private address may be reached directly */
+    bool nameless;    /* goes to a fake address that means nothing any more: only a name can save it */
+    unsigned protocols; /* SNIFF_...: that it may speak, while its first bytes are looked at */
+    size_t seen;        /* so many of them */
+    struct timer patience;
     union {       /* one after the other */
         struct lookup lookup;
         struct dial dial;
@@ -32,6 +37,7 @@ struct tcp_flow {
 };
 
 static void match(struct tcp_flow *t);
+static void on_local_early(struct stream *s, unsigned what);
 
 static void reap(struct job *j)
 {
@@ -48,6 +54,8 @@ static void finish(struct tcp_flow *t, int err)
 
     if (t->f.state == FLOW_CLOSING)
         return;
+    flow_forget_program(&t->f);
+    timer_cancel(&t->patience);
     if (t->looking)
         e->env.resolver->cancel(e->env.resolver, &t->lookup);
     if (t->f.state == FLOW_DIAL)
@@ -73,6 +81,80 @@ static void finish(struct tcp_flow *t, int err)
 static void kill_flow(struct flow *f, int err)
 {
     finish(container_of(f, struct tcp_flow, f), err);
+}
+
+/* ---- a name in the first bytes ---- */
+
+static void end_looking(struct tcp_flow *t, bool found)
+{
+    struct engine *e = t->f.eng;
+
+    timer_cancel(&t->patience);
+    t->protocols = 0;
+    t->local->on_ready = on_local_early;
+    barren_note(&e->barren, &t->f.meta.orig, found, loop_now(e->loop));
+    if (t->nameless && !t->f.meta.dst.host) {
+        say_nameless(&t->f.meta);
+        finish(t, -ERR_NAME);
+        return;
+    }
+    flow_set_state(&t->f, FLOW_MATCH);
+    match(t);
+}
+
+static void take_name(struct tcp_flow *t, const char *host)
+{
+    const struct sniffer *s = t->f.pol->sniffer;
+    bool takes = sniffer_takes(s, host);
+
+    if (takes && flow_take_name(&t->f, host, t->nameless || sniffer_overrides(s, t->protocols)) < 0)
+        finish(t, -ENOMEM);
+    else
+        end_looking(t, true);
+}
+
+static void look(struct tcp_flow *t)
+{
+    char host[HOST_MAX + 1];
+    size_t seen;
+    enum sniff r = sniffer_look(t->local, &t->protocols, host, &seen);
+
+    if (r == SNIFF_NAME) {
+        take_name(t, host);
+    } else if (r == SNIFF_MORE && (seen > t->seen || !seen)) {
+        t->seen = seen;
+        stream_more(t->local);
+    } else { /* another protocol, or the end behind the bytes we know */
+        end_looking(t, false);
+    }
+}
+
+static void on_first_bytes(struct stream *s, unsigned what)
+{
+    if (what & STREAM_FAILED)
+        finish(s->owner, -ECONNRESET);
+    else if (what & STREAM_READABLE)
+        look(s->owner);
+}
+
+static void on_patience(struct timer *tm)
+{
+    end_looking(container_of(tm, struct tcp_flow, patience), false);
+}
+
+/* Nobody is kept waiting for long: the application may talk at once, and if it does not, it is taken as it is. */
+static void start_looking(struct tcp_flow *t)
+{
+    int r = stream_accept(t->local);
+
+    if (r < 0) {
+        finish(t, r);
+        return;
+    }
+    t->local->on_ready = on_first_bytes;
+    t->patience.cb = on_patience;
+    timer_set(t->f.eng->loop, &t->patience, SNIFF_WAIT_MS);
+    look(t);
 }
 
 /* The application gave up before we were through. */
@@ -233,6 +315,11 @@ static void ask_address(struct tcp_flow *t)
     }
 }
 
+static void on_program(struct flow *f)
+{
+    match(container_of(f, struct tcp_flow, f));
+}
+
 static void match(struct tcp_flow *t)
 {
     struct verdict v;
@@ -240,9 +327,9 @@ static void match(struct tcp_flow *t)
     switch (policy_decide(t->f.pol, t->f.eng->mode, &t->f.meta, &t->pos, &v)) {
     case NEED_ADDRESS: ask_address(t); break;
     case NEED_PROGRAM:
-        flow_find_program(&t->f);
         t->pos.proc_tried = true;
-        match(t);
+        if (!flow_ask_program(&t->f, on_program))
+            match(t);
         break;
     case NEED_NOTHING: act(t, &v); break;
     }
@@ -276,6 +363,8 @@ void tcp_sink(struct flow_sink *sk, struct stream *local, const struct flow_meta
     struct engine *e = container_of(sk, struct engine, sink);
     struct flow_meta meta = *m;
     struct tcp_flow *t;
+    unsigned protocols;
+    bool nameless;
     int r;
 
     if (is_hijacked(e, &meta.orig)) {
@@ -285,12 +374,25 @@ void tcp_sink(struct flow_sink *sk, struct stream *local, const struct flow_meta
             dns_serve_stream(e->dns, local);
         return;
     }
-    if (cidr_contains(&e->own4, &meta.orig.ip) || cidr_contains(&e->own6, &meta.orig.ip) || name_of(e, &meta) < 0) {
+    if (cidr_contains(&e->own4, &meta.orig.ip) || cidr_contains(&e->own6, &meta.orig.ip)) {
+        stream_refuse(local, -ECONNREFUSED);
+        return;
+    }
+    nameless = name_of(e, &meta) < 0;
+    protocols = flow_wants_look(e, &meta);
+    if (nameless && !protocols) {
+        say_nameless(&meta);
         stream_refuse(local, -ECONNREFUSED);
         return;
     }
     if ((r = tcp_flow_new(e, local, &meta, &t)) < 0) {
         stream_refuse(local, r == -ERR_DROP ? r : -ECONNREFUSED);
+        return;
+    }
+    t->nameless = nameless;
+    t->protocols = protocols;
+    if (protocols) {
+        start_looking(t);
         return;
     }
     flow_set_state(&t->f, FLOW_MATCH);

@@ -11,6 +11,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "engine/content.h"
 #include "engine/private.h"
 
 #define FDS_RESERVED 512 /* for everything that is not a flow */
@@ -190,12 +191,13 @@ static int start(struct engine *e, const struct cfg_input *profile, const struct
         diag_print(&e->diag, stderr, isatty(2));
         return -EINVAL;
     }
-    if ((r = copy_input(local, &e->local)) < 0)
+    if ((r = copy_input(local, &e->local)) < 0 || (r = copy_input(profile, &e->body)) < 0)
         return r;
+    e->pol->loop = e->loop;
     e->mode = e->pol->profile->mode;
     log_threshold = e->pol->profile->log_level;
     e->env.ipv6 = e->pol->profile->ipv6;
-    dopt = (struct dns_opts){ .loop = e->loop, .profile = e->pol->profile, .state_dir = e->state_dir, .ways = &e->ways };
+    dopt = (struct dns_opts){ .loop = e->loop, .profile = e->pol->profile, .lists = e->pol->lists, .state_dir = e->state_dir, .ways = &e->ways };
     if ((r = dns_new(&dopt, &e->dns, &e->diag)) == 0)
         ways_check(e->pol, e->dns, &e->diag);
     diag_print(&e->diag, stderr, isatty(2));
@@ -205,7 +207,7 @@ static int start(struct engine *e, const struct cfg_input *profile, const struct
     e->env.resolver = dns_resolver(e->dns);
     selected_load(e);
     bound_flows(e);
-    if ((r = set_hijack(e, e->pol->profile)) < 0 || (r = map_init(&e->sources, 16)) < 0 || (r = udp_init(e)) < 0)
+    if ((r = set_hijack(e, e->pol->profile)) < 0 || (r = map_init(&e->sources, 16)) < 0 || (r = udp_init(e)) < 0 || (r = refresh_init(e)) < 0)
         return r;
     if (!e->pol->profile->tun.enable)
         log_warn(LOG_TUN, "tun.enable is false: there is no device, and the machine's traffic goes its usual way");
@@ -254,6 +256,7 @@ void eng_free(struct engine *e)
     if (!e)
         return;
     eng_kill(e, NULL);
+    refresh_fini(e);
     ping_fini(e);
     loop_turn(e->loop, 0); /* the killed are freed at the end of a turn */
     if (e->stack)
@@ -264,6 +267,8 @@ void eng_free(struct engine *e)
     udp_fini(e);
     map_fini(&e->sources);
     conns_fini(e);
+    if (e->pol)
+        e->pol->loop = NULL; /* the loop ends, too */
     policy_put(e->pol);
     close_fd(&e->tun.tun_fd);
     for (int i = 0; i < 2; i++) {
@@ -272,6 +277,7 @@ void eng_free(struct engine *e)
     }
     diag_fini(&e->diag);
     free_input(&e->local);
+    free_input(&e->body);
     free(e->hijack);
     free(e);
 }
@@ -295,7 +301,7 @@ static int tell_supervisor(struct engine *e, const struct profile *p, struct dia
 /* Everything that may refuse a new policy; d says why it did. */
 static int try_policy(struct engine *e, struct policy *p, bool offered, struct diag *d)
 {
-    int r = dns_reconfigure(e->dns, p->profile, NULL, d);
+    int r = dns_reconfigure(e->dns, p->profile, p->lists, d);
 
     if (r < 0) {
         diag_err(d, 0, 0, "dns", "bad-value", "the resolver could not be set up: %s", err_str(r));
@@ -303,30 +309,17 @@ static int try_policy(struct engine *e, struct policy *p, bool offered, struct d
     }
     ways_check(p, e->dns, d);
     if (offered && (r = tell_supervisor(e, p->profile, d)) < 0)
-        dns_reconfigure(e->dns, e->pol->profile, NULL, d);
+        dns_reconfigure(e->dns, e->pol->profile, e->pol->lists, d);
     return r;
 }
 
-int eng_reload(struct engine *e, const struct cfg_input *profile, const struct cfg_input *local, bool offered, struct diag *d)
+/* From here on p decides. */
+static void use(struct engine *e, struct policy *p, struct diag *d)
 {
-    struct policy *p, *old = e->pol;
-    struct cfg_input kept;
+    struct policy *old = e->pol;
 
-    diag_init(d, profile->name, NULL, 0, false);
-    if (copy_input(local ? local : &e->local, &kept) < 0) {
-        diag_err(d, 0, 0, "", "bad-value", "out of memory");
-        return -EINVAL;
-    }
-    p = policy_load(profile, kept.len ? &kept : NULL, &e->env, d);
-    if (!p || try_policy(e, p, offered, d) < 0) {
-        policy_put(p);
-        diag_set_source(d, 1, kept.name, local ? local->bytes : NULL, local ? local->len : 0);
-        free_input(&kept);
-        return -EINVAL;
-    }
-    free_input(&e->local);
-    e->local = kept;
     e->pol = p;
+    p->loop = e->loop;
     if (p->profile->mode != old->profile->mode)
         eng_set_mode(e, p->profile->mode); /* else what a person chose meanwhile stays */
     e->env.ipv6 = p->profile->ipv6;
@@ -340,7 +333,68 @@ int eng_reload(struct engine *e, const struct cfg_input *profile, const struct c
     *d = (struct diag){ 0 };
     conns_fini(e); /* closed flows would keep the old profile alive */
     policy_put(old);
+}
+
+int eng_reload(struct engine *e, const struct cfg_input *profile, const struct cfg_input *local, bool offered, struct diag *d)
+{
+    struct cfg_input kept, body;
+    struct policy *p;
+
+    diag_init(d, profile->name, NULL, 0, false);
+    if (copy_input(profile, &body) < 0 || copy_input(local ? local : &e->local, &kept) < 0) {
+        free_input(&body);
+        diag_err(d, 0, 0, "", "bad-value", "out of memory");
+        return -EINVAL;
+    }
+    p = policy_load(profile, kept.len ? &kept : NULL, &e->env, d);
+    if (!p || try_policy(e, p, offered, d) < 0) {
+        policy_put(p);
+        diag_set_source(d, 1, kept.name, local ? local->bytes : NULL, local ? local->len : 0);
+        free_input(&kept);
+        free_input(&body);
+        return -EINVAL;
+    }
+    free_input(&e->local);
+    e->local = kept;
+    free_input(&e->body);
+    e->body = body;
+    use(e, p, d);
+    refresh_set(e);
     return 0;
+}
+
+void eng_adopt(struct engine *e, struct policy *p, struct diag *d)
+{
+    if (try_policy(e, p, false, d) < 0) {
+        policy_put(p);
+        return;
+    }
+    rules_inherit(p->rules, e->pol->rules);
+    use(e, p, d);
+}
+
+/* Its lists are other. Without memory it goes on with the old ones. */
+static void renew_dns(struct engine *e)
+{
+    struct diag known; /* said when the profile was loaded */
+
+    diag_init(&known, e->profile_name, NULL, 0, false);
+    if (dns_reconfigure(e->dns, e->pol->profile, e->pol->lists, &known) < 0)
+        log_warn(LOG_DNS, "the lists of names could not be renewed: out of memory");
+    diag_fini(&known);
+}
+
+void eng_adopt_rules(struct engine *e, struct policy *p, struct diag *d)
+{
+    struct policy *old = e->pol;
+
+    rules_inherit(p->rules, old->rules);
+    e->pol = p;
+    p->loop = e->loop;
+    if (content_in_dns(p->profile))
+        renew_dns(e);
+    diag_renew(&e->diag, "missing-data", "proxy-providers", d); /* the other messages are about the profile, which is the same */
+    policy_put(old);
 }
 
 struct loop *eng_loop(struct engine *e)

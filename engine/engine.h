@@ -8,8 +8,10 @@
 #define ENGINE_ENGINE_H
 
 #include "configs/config.h"
+#include "core/arena.h"
 #include "core/flow.h"
-#include "core/loop.h"
+#include "core/work.h"
+#include "engine/provider.h"
 #include "outbound/outbound.h"
 #include "platform/platform.h"
 #include "rules/rules.h"
@@ -23,7 +25,13 @@ struct policy {
     struct ruleset *rules;
     struct matcher *hosts;   /* keys of `hosts`, numbered as in the profile; NULL: no key stands for another name */
     const char **alias;      /* the name a key stands for, lower case, or NULL */
+    struct arena mem;        /* of those names */
+    struct sniffer *sniffer; /* NULL: no bytes are looked at */
+    struct dns_lists *lists; /* for the resolver */
+    struct specs *specs;     /* what it has elsewhere (provider.h) */
     unsigned refs;
+    struct loop *loop; /* of the engine where it is in force; NULL: it never was */
+    struct work last;  /* its end: rules are freed by a thread */
 };
 
 /* Loads a profile and the local file (or NULL): every problem is in d. Returns a policy even with warnings; NULL when there are errors. env may be
@@ -31,6 +39,7 @@ struct policy {
 struct policy *policy_load(const struct cfg_input *body, const struct cfg_input *local, const struct out_env *env, struct diag *d);
 /* The same for who only wants to know: returns what could be built although d has errors. It must not carry traffic. */
 struct policy *policy_judge(const struct cfg_input *body, const struct cfg_input *local, const struct out_env *env, struct diag *d);
+/* In any thread, if it never was in force. */
 void policy_put(struct policy *p);
 /* What the profile says about names and name servers, judged (an engine does that by itself). */
 void policy_check_dns(struct policy *p, struct diag *d);
@@ -108,6 +117,11 @@ struct eng_status {
 void eng_status(struct engine *e, struct eng_status *st);
 /* Warnings of the loaded profile (what was skipped), borrowed until the next reload. */
 const struct diag *eng_diag(struct engine *e);
+
+/* Rule and proxy providers and geo databases. The first as providers_each(), the second as providers_refresh(); size: entries of a rule provider. */
+void eng_each_provider(struct engine *e, void (*fn)(void *arg, const struct provider_view *v), void *arg);
+int eng_refresh_provider(struct engine *e, enum provider_kind kind, const char *name, struct provider_wait *w);
+uint32_t eng_provider_size(struct engine *e, const char *name);
 
 /* One live (or just closed) flow as others see it; pointers live until the next turn of the loop. */
 struct conn_view {

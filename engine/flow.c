@@ -36,6 +36,10 @@ int flow_init(struct flow *f, struct engine *e, const struct flow_meta *m)
 
     f->meta = *m;
     f->host = NULL;
+    f->program = NULL;
+    f->sniffed = NULL;
+    f->meta.proc = NULL;
+    f->meta.sniffed = NULL;
     if ((r = source_enter(e, f)) < 0)
         return r;
     if (m->dst.host && !(f->host = strdup(m->dst.host))) {
@@ -72,7 +76,7 @@ static const char *human(uint64_t n, char buf[16])
 
 static void log_end(const struct flow *f)
 {
-    char src[ENDPOINT_STRLEN], dst[DEST_STRLEN], up[16], down[16], way[256] = "-";
+    char src[ENDPOINT_STRLEN] = "shunt", dst[DEST_STRLEN], up[16], down[16], way[256] = "-", who[64] = "";
     size_t at = 0;
 
     if (!log_on(LOG_INFO))
@@ -83,8 +87,14 @@ static void log_end(const struct flow *f)
         at += (size_t)snprintf(way + at, sizeof(way) - at, "%s%s", i ? " > " : "",
                                log_safe(f->chain[i]->name, strlen(f->chain[i]->name), name, sizeof(name)));
     }
-    log_info(flow_sys(f), "#%llu %s -> %s | %s%s%s | %s | %s up %s down %.1fs%s%s", (unsigned long long)f->id,
-             endpoint_str(&f->meta.src, src), dest_str(&f->meta.dst, dst), f->rule ? rule_type_name(f->rule->type) : "-",
+    if (f->meta.proc && f->meta.proc->name)
+        log_safe(f->meta.proc->name, strlen(f->meta.proc->name), who, sizeof(who) - 1);
+    if (*who)
+        strcat(who, " ");
+    if (f->meta.via != FLOW_VIA_INNER)
+        endpoint_str(&f->meta.src, src);
+    log_info(flow_sys(f), "#%llu %s%s -> %s | %s%s%s | %s | %s up %s down %.1fs%s%s", (unsigned long long)f->id,
+             who, src, dest_str(&f->meta.dst, dst), f->rule ? rule_type_name(f->rule->type) : "-",
              f->rule && *f->rule->payload ? "," : "", f->rule ? f->rule->payload : "", way, human(f->up, up), human(f->down, down),
              (double)(loop_now(f->eng->loop) - f->born_ms) / 1000, f->err ? " | " : "", f->err ? err_str(f->err) : "");
 }
@@ -99,7 +109,7 @@ void flow_fini(struct flow *f)
     e->n_flows--;
     if (f->pinned)
         dns_fake_unpin(e->dns, &f->meta.orig.ip);
-    conns_keep(e, f); /* takes host and the policy reference over */
+    conns_keep(e, f); /* takes the names, the program and the policy reference over */
 }
 
 void flow_set_state(struct flow *f, enum flow_state s)
@@ -110,9 +120,32 @@ void flow_set_state(struct flow *f, enum flow_state s)
         source_answered(f);
 }
 
-void flow_find_program(struct flow *f)
+unsigned flow_wants_look(const struct engine *e, const struct flow_meta *m)
 {
-    f->meta.proc = NULL; /* nobody looks programs up yet: rules about them are false */
+    return barren_is(&e->barren, &m->orig, loop_now(e->loop)) ? 0 : sniffer_wants(e->pol->sniffer, m);
+}
+
+int flow_take_name(struct flow *f, const char *host, bool override)
+{
+    struct resolver *res = f->eng->env.resolver;
+    char *sniffed = strdup(host), *dst = override ? strdup(host) : NULL;
+
+    if (!sniffed || (override && !dst)) {
+        free(sniffed);
+        free(dst);
+        return -ENOMEM;
+    }
+    free(f->sniffed);
+    f->meta.sniffed = f->sniffed = sniffed;
+    if (!override)
+        return 0;
+    free(f->host);
+    f->meta.dst.host = f->host = dst;
+    f->meta.dst.at.ip = (struct addr){ 0 };
+    f->meta.host_from = HOST_SNIFFED;
+    if (res->known)
+        res->known(res, f->host, &f->meta.dst.at.ip);
+    return 0;
 }
 
 void flow_set_verdict(struct flow *f, const struct verdict *v)
@@ -126,19 +159,22 @@ void flow_set_verdict(struct flow *f, const struct verdict *v)
     }
 }
 
+void say_nameless(const struct flow_meta *m)
+{
+    char at[ENDPOINT_STRLEN];
+
+    log_warn(LOG_DNS, "%s is a fake address without a name: refused (was the state file removed? the program should ask again)", endpoint_str(&m->orig, at));
+}
+
 int name_of(struct engine *e, struct flow_meta *m)
 {
     if (dns_is_fake(e->dns, &m->orig.ip)) {
         const char *host = dns_fake_name(e->dns, &m->orig.ip);
-        char at[ENDPOINT_STRLEN];
 
-        if (!host) {
-            log_warn(LOG_DNS, "%s is a fake address without a name: refused (was the state file removed? the program should ask again)",
-                     endpoint_str(&m->orig, at));
-            return -ERR_NAME;
-        }
-        m->dst.host = host;
         m->dst.at.ip = (struct addr){ 0 };
+        if (!host)
+            return -ERR_NAME;
+        m->dst.host = host;
         m->host_from = HOST_FAKEIP;
     } else if (!m->dst.host && (m->dst.host = dns_real_name(e->dns, &m->orig.ip))) {
         m->host_from = HOST_REVERSE;

@@ -15,18 +15,25 @@
 #include <string.h>
 #include <strings.h>
 
+#include "engine/content.h"
 #include "engine/private.h"
+
+/* What rules refer to: ways out, and files. */
+struct referred {
+    struct out_set *outs;
+    struct content *content;
+};
 
 static int32_t find_target(void *arg, const char *name)
 {
-    struct outbound *o = out_find(arg, name);
+    struct outbound *o = out_find(((struct referred *)arg)->outs, name);
 
     return o ? o->id : -1;
 }
 
 static void offer_targets(void *arg, struct cfg_guess *g)
 {
-    out_offer(arg, NULL, g);
+    out_offer(((struct referred *)arg)->outs, NULL, g);
 }
 
 /* `hosts` may give a name another one. Keys that are no patterns are reported by those who answer from them. */
@@ -39,7 +46,7 @@ static bool build_aliases(struct policy *p)
         any |= prof->hosts[i].alias != NULL;
     if (!any)
         return true;
-    if (!(p->hosts = matcher_new(NULL)) || !(p->alias = cfg_alloc(prof->doc, prof->n_hosts * sizeof(*p->alias))))
+    if (!(p->hosts = matcher_new(NULL)) || !(p->alias = arena_alloc(&p->mem, prof->n_hosts * sizeof(*p->alias))))
         return false;
     for (uint32_t i = 0; i < prof->n_hosts; i++) {
         const char *alias = prof->hosts[i].alias;
@@ -47,8 +54,8 @@ static bool build_aliases(struct policy *p)
 
         if (matcher_add_name(p->hosts, prof->hosts[i].pattern, i, NULL) == -ENOMEM)
             return false;
-        if (alias && host_normalise(alias, strlen(alias), name) == 0)
-            p->alias[i] = cfg_strdup(prof->doc, name, strlen(name));
+        if (alias && host_normalise(alias, strlen(alias), name) == 0 && !(p->alias[i] = arena_strdup(&p->mem, name, strlen(name))))
+            return false;
     }
     return matcher_finish(p->hosts) == 0;
 }
@@ -67,19 +74,57 @@ const char *policy_alias(const struct policy *p, const char *host)
     return host; /* none stands for it, or a circle does */
 }
 
-static struct ruleset *build_rules(struct policy *p, struct diag *d)
+static bool find_provider(void *arg, const char *name, struct rules_provider *out)
+{
+    return content_provider(((struct referred *)arg)->content, name, out);
+}
+
+static void offer_providers(void *arg, struct cfg_guess *g)
+{
+    content_offer(((struct referred *)arg)->content, g);
+}
+
+static const struct out_env nothing; /* check and explain: nobody dials */
+
+bool policy_build(struct policy *p, const struct out_env *env, const char *near, struct diag *d)
 {
     const struct profile *prof = p->profile;
+    const char *dir = env ? env->state_dir : NULL;
     struct rules_src src = { .n_rules = prof->n_rules, .rules = prof->rules, .n_subs = prof->n_sub_rules, .subs = prof->sub_rules };
-    struct rules_env env = { .arg = p->outs, .target = find_target, .offer_targets = offer_targets, .strict = prof->tun.strict_route };
+    struct referred to = { .outs = p->outs };
+    struct rules_env re = { .arg = &to,
+                            .target = find_target,
+                            .offer_targets = offer_targets,
+                            .provider = find_provider,
+                            .offer_providers = offer_providers,
+                            .strict = prof->tun.strict_route };
+    bool good;
 
-    return rules_build(&src, &env, d);
+    if (!(p->specs = calloc(1, sizeof(*p->specs))) || specs_init(p->specs, prof, dir, near, d) < 0 ||
+        !(to.content = content_open(prof, p->specs, dir, env && env->loop, d)))
+        return false;
+    content_geo(to.content, &re);
+    good = build_aliases(p) && (p->rules = rules_build(&src, &re, d)) && (p->lists = dns_lists_new(prof, &re, d)) &&
+           sniffer_new(&prof->sniffer, &re, d, &p->sniffer) == 0;
+    content_close(to.content);
+    return good;
+}
+
+/* The directory of the file that a person named. */
+static const char *dir_of(const char *name, char out[PATH_MAX])
+{
+    const char *slash = strrchr(name, '/');
+
+    if (!strcmp(name, "-") || strlen(name) >= PATH_MAX)
+        return NULL;
+    snprintf(out, PATH_MAX, "%.*s", slash ? (int)(slash - name + (slash == name)) : 1, slash ? name : ".");
+    return out;
 }
 
 struct policy *policy_judge(const struct cfg_input *body, const struct cfg_input *local, const struct out_env *env, struct diag *d)
 {
-    static const struct out_env nothing; /* check and explain: nobody dials */
     struct profile *prof = profile_read(body, local, d);
+    char near[PATH_MAX];
     struct policy *p;
 
     if (!prof)
@@ -87,7 +132,7 @@ struct policy *policy_judge(const struct cfg_input *body, const struct cfg_input
     if ((p = calloc(1, sizeof(*p))) && (p->outs = out_set_new(prof, env ? env : &nothing, d))) {
         p->refs = 1;
         p->profile = prof; /* the outbounds took it over */
-        if (build_aliases(p) && (p->rules = build_rules(p, d)) && !cfg_failed(prof->doc))
+        if (policy_build(p, env, dir_of(body->name, near), d) && !cfg_failed(prof->doc))
             return p;
         policy_put(p);
     } else {
@@ -96,6 +141,19 @@ struct policy *policy_judge(const struct cfg_input *body, const struct cfg_input
     }
     diag_err(d, 0, 0, "", "bad-value", "out of memory");
     return NULL;
+}
+
+struct policy *policy_again(struct policy *old)
+{
+    struct policy *p = calloc(1, sizeof(*p));
+
+    if (!p)
+        return NULL;
+    p->refs = 1;
+    p->profile = old->profile;
+    p->outs = old->outs;
+    out_get(out_at(old->outs, 0)); /* built-ins are always there */
+    return p;
 }
 
 struct policy *policy_load(const struct cfg_input *body, const struct cfg_input *local, const struct out_env *env, struct diag *d)
@@ -114,15 +172,39 @@ struct policy *policy_get(struct policy *p)
     return p;
 }
 
+/* To give tens of megabytes back takes the system milliseconds. */
+static void free_rules(struct work *w)
+{
+    struct policy *p = container_of(w, struct policy, last);
+
+    rules_free(p->rules);
+    sniffer_free(p->sniffer);
+    matcher_free(p->hosts);
+    dns_lists_put(p->lists);
+}
+
+static void free_rest(struct work *w)
+{
+    struct policy *p = container_of(w, struct policy, last);
+
+    if (p->specs)
+        specs_fini(p->specs);
+    free(p->specs);
+    arena_fini(&p->mem);
+    if (p->outs)
+        out_set_put(p->outs); /* takes the profile with it */
+    free(p);
+}
+
 void policy_put(struct policy *p)
 {
     if (!p || --p->refs)
         return;
-    rules_free(p->rules);
-    matcher_free(p->hosts);
-    if (p->outs)
-        out_set_put(p->outs); /* takes the profile with it */
-    free(p);
+    p->last = (struct work){ free_rules, free_rest };
+    if (p->loop && work_start(p->loop, &p->last) == 0)
+        return;
+    free_rules(&p->last);
+    free_rest(&p->last);
 }
 
 static void follow(struct policy *p, struct outbound *o, const struct flow_meta *m, struct verdict *v)

@@ -15,6 +15,7 @@
 #include "core/relay.h"
 #include "dns/dns.h"
 #include "engine/engine.h"
+#include "engine/sniffer.h"
 #include "engine/ways.h"
 
 /* ---- verdict ---- */
@@ -34,6 +35,10 @@ enum need policy_decide(struct policy *p, enum mode mode, const struct flow_meta
 /* The way through an outbound or group, whatever the rules say; none of that name: a verdict that rejects. */
 void policy_by_name(struct policy *p, const char *name, const struct flow_meta *m, struct verdict *v);
 struct policy *policy_get(struct policy *p);
+/* The same profile and outbounds again, without rules yet; policy_build() then makes them and the lists from the files as they are now, in any thread. false: no memory, or an
+ * error in d. near: as specs_init(). */
+struct policy *policy_again(struct policy *old);
+bool policy_build(struct policy *p, const struct out_env *env, const char *near, struct diag *d);
 
 /* ---- flow ---- */
 
@@ -64,6 +69,8 @@ struct flow {
     int64_t born_unix_ms;
     void (*kill)(struct flow *f, int err);
     struct source *source; /* NULL: of this machine */
+    struct program *program; /* owns; what meta.proc points to */
+    char *sniffed;           /* owns; what meta.sniffed points to */
 };
 
 /* Fills a new record and links it; copies the name. 0 or -ENOMEM; -ERR_LIMIT or -ERR_DROP (answer nothing) when its source has too many. */
@@ -71,8 +78,16 @@ int flow_init(struct flow *f, struct engine *e, const struct flow_meta *m);
 /* Unlinks and releases all it holds; logs the flow's line and keeps it among the closed ones when it ever was matched. */
 void flow_fini(struct flow *f);
 void flow_set_state(struct flow *f, enum flow_state s);
-/* Finds the program behind a flow, if that can be done: fills meta.proc. */
-void flow_find_program(struct flow *f);
+/* Finds the program behind a flow (program.c). true: known(f) comes later, from the loop, with meta.proc as far as it could be found; false: there is no more to
+ * know than meta.proc says now. */
+bool flow_ask_program(struct flow *f, void (*known)(struct flow *f));
+/* Which protocols to look for in a flow that begins: SNIFF_..., 0 = none. */
+unsigned flow_wants_look(const struct engine *e, const struct flow_meta *m);
+/* A name was found in its first bytes. override: it is the destination, too; else the rules alone see it. 0 or -ENOMEM. */
+int flow_take_name(struct flow *f, const char *host, bool override);
+/* No known() any more; harmless when none is to come. */
+void flow_forget_program(struct flow *f);
+void program_free(struct program *p);
 /* Takes over what the rules said; counts the hit. */
 void flow_set_verdict(struct flow *f, const struct verdict *v);
 static inline struct outbound *flow_leaf(const struct flow *f)
@@ -88,6 +103,8 @@ void source_leave(struct engine *e, struct flow *f);
 /* Finds the name behind m's destination: fake addresses become names. 0, or -ERR_NAME when a fake address has no name. The name
  * lives until the next turn. */
 int name_of(struct engine *e, struct flow_meta *m);
+/* That a flow is refused because it goes to such an address. */
+void say_nameless(const struct flow_meta *m);
 bool is_hijacked(const struct engine *e, const struct endpoint *dst);
 
 /* ---- engine ---- */
@@ -134,7 +151,10 @@ struct engine {
     uint8_t uuid_key[8];
     struct flow *closed[CLOSED_MAX]; /* ring of kept records */
     uint32_t closed_at;
+    struct cfg_input body;   /* owns: the profile's bytes, to be read again when its providers change */
+    struct refresh *refresh; /* providers (refresh.c) */
     struct rate rate;
+    struct barren barren;
     struct map sources;      /* hosts of the LAN with flows */
     uint64_t source_said_ms;
     struct udp_table udp;
@@ -157,6 +177,13 @@ void udp_fini(struct engine *e);
 void ping_init(struct engine *e);
 void ping_fini(struct engine *e);
 
+/* Providers (refresh.c). set: those of the policy in use. */
+int refresh_init(struct engine *e);
+void refresh_fini(struct engine *e);
+int refresh_set(struct engine *e);
+/* Puts a policy in force that was built beside the one in use (engine.c); p is handed over, *d emptied. rules: only they and the lists are other, flows and outbounds go on as they are. */
+void eng_adopt(struct engine *e, struct policy *p, struct diag *d);
+void eng_adopt_rules(struct engine *e, struct policy *p, struct diag *d);
 void selected_load(struct engine *e);
 void selected_save(struct engine *e, const char *group, const char *member);
 

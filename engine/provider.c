@@ -198,7 +198,7 @@ static void fetch_in_thread(struct work *w)
     }
     t->err = fetch(&(struct fetch_in){ .url = p->spec.url,
                                        .headers = p->spec.headers,
-                                       .user_agent = p->ps->user_agent,
+                                       .user_agent = p->spec.user_agent ? p->spec.user_agent : p->ps->user_agent,
                                        .etag = meta.etag,
                                        .modified = meta.modified,
                                        .max = provider_size_max(&p->spec),
@@ -240,7 +240,7 @@ static void look_in_thread(struct work *w)
 
 static const char *kind_word(const struct provider *p)
 {
-    return p->spec.kind == PROVIDER_RULES ? "rule" : "proxy";
+    return p->spec.kind == PROVIDER_RULES ? "rule provider" : p->spec.kind == PROVIDER_PROXIES ? "proxy provider" : "geo data";
 }
 
 static void provider_free(struct provider *p)
@@ -273,14 +273,14 @@ static uint64_t retry_ms(const struct provider *p)
     return ms < most ? ms : most;
 }
 
-/* When to look again. */
+/* When to look again. Without an interval: until there is something. */
 static void plan(struct provider *p)
 {
     uint64_t ms = 0;
 
     if (p->spec.from == PROVIDER_FILE)
         ms = WATCH_MS;
-    else if (p->n_failed)
+    else if (p->n_failed && (p->spec.interval_s > 0 || !p->updated_s))
         ms = retry_ms(p);
     else if (p->spec.interval_s > 0)
         ms = (uint64_t)p->spec.interval_s * 1000;
@@ -294,7 +294,7 @@ static void say_failed(const struct provider *p, const struct trip *t)
 
     if (!strcmp(p->why, t->why))
         return; /* said before */
-    log_warn(LOG_CFG, "%s provider %s: %s; %s", kind_word(p), log_safe(p->spec.name, strlen(p->spec.name), name, sizeof(name)), t->why,
+    log_warn(LOG_CFG, "%s %s: %s; %s", kind_word(p), log_safe(p->spec.name, strlen(p->spec.name), name, sizeof(name)), t->why,
              p->updated_s ? "what there is stays in use" : "it is empty until that works");
 }
 
@@ -302,7 +302,7 @@ static void say_changed(const struct provider *p)
 {
     char name[96];
 
-    log_info(LOG_CFG, "%s provider %s: new content", kind_word(p), log_safe(p->spec.name, strlen(p->spec.name), name, sizeof(name)));
+    log_info(LOG_CFG, "%s %s: new content", kind_word(p), log_safe(p->spec.name, strlen(p->spec.name), name, sizeof(name)));
 }
 
 static void tell_waiting(struct provider *p, const struct trip *t)
@@ -407,16 +407,11 @@ static void want(struct provider *p)
 /* Has the user's file changed since we looked last? */
 static bool file_changed(struct provider *p)
 {
-    int fd = -1;
     struct stat st = { 0 };
     bool changed;
 
-    if (p->spec.own && *p->spec.path == '/')
-        (void)!stat(p->spec.path, &st);
-    else if ((fd = file_open_beneath(p->ps->state_dir, p->spec.path)) >= 0 && fstat(fd, &st) < 0)
-        st.st_ino = 0;
-    if (fd >= 0)
-        close(fd);
+    if (!provider_stat(&p->spec, p->ps->state_dir, &st))
+        st = (struct stat){ 0 };
     changed = st.st_ino != p->seen.st_ino || st.st_size != p->seen.st_size || st.st_mtim.tv_sec != p->seen.st_mtim.tv_sec ||
               st.st_mtim.tv_nsec != p->seen.st_mtim.tv_nsec;
     p->seen = st;
@@ -474,8 +469,8 @@ static bool same(const struct provider_spec *a, const struct provider_spec *b)
 {
     return a->kind == b->kind && a->from == b->from && !strcmp(a->name, b->name) && same_text(a->url, b->url) &&
            same_text(a->path, b->path) && same_text(a->proxy, b->proxy) && same_headers(a->headers, b->headers) &&
-           a->interval_s == b->interval_s && a->size_limit == b->size_limit && a->own == b->own && a->behavior == b->behavior &&
-           a->format == b->format;
+           a->interval_s == b->interval_s && a->size_limit == b->size_limit && a->own == b->own &&
+           same_text(a->user_agent, b->user_agent) && same_text(a->near, b->near) && a->behavior == b->behavior && a->format == b->format;
 }
 
 /* When the stored copy was written, and when to fetch the next. */
@@ -531,6 +526,8 @@ static int add(struct providers *ps, const struct provider_spec *s)
     p->spec.path = copy(p, s->path);
     p->spec.proxy = copy(p, s->proxy);
     p->spec.headers = copy_headers(p, s->headers);
+    p->spec.user_agent = copy(p, s->user_agent);
+    p->spec.near = copy(p, s->near);
     if (s->from == PROVIDER_HTTP && provider_path(s, ps->state_dir, path) != -EINVAL)
         p->path = copy(p, path);
     if (!p->spec.name || (s->url && !p->spec.url) || (s->path && !p->spec.path) || (s->proxy && !p->spec.proxy)) {

@@ -20,7 +20,7 @@
 #include "core/loop.h"
 #include "rules/set.h"
 
-enum provider_kind { PROVIDER_PROXIES, PROVIDER_RULES };
+enum provider_kind { PROVIDER_PROXIES, PROVIDER_RULES, PROVIDER_GEO };
 enum provider_from { PROVIDER_HTTP, PROVIDER_FILE, PROVIDER_INLINE };
 
 struct provider_spec {
@@ -31,24 +31,31 @@ struct provider_spec {
     const char *path;           /* as written; NULL or "" = by the url */
     const char *proxy;          /* policy for the download; NULL = the rules decide */
     const char *const *headers; /* "Name: value", NULL-terminated; NULL = none */
+    const char *user_agent;     /* NULL = the usual one */
+    const char *near;           /* a directory where the user's own relative paths are looked for, too; NULL = none */
     int64_t interval_s;         /* 0 = only when there is nothing yet */
-    int64_t size_limit;         /* 0 = 64 MiB for rules, 16 MiB for proxies; never more than that */
+    int64_t size_limit;         /* 0 = 64 MiB, for proxies 16 MiB; never more than that */
     bool own;                   /* from the user's own file: may name files outside and private addresses */
     enum set_behavior behavior; /* rules */
     enum set_format format;
 };
 
-/* Where the content of an http provider is stored, below the state directory: its path if it is in there, else rules/ or proxies/ and the
- * MD5 of the url, as other clients name it. 0; -EXDEV: its path leads outside (out is the other one); -ENAMETOOLONG. */
+/* Where the content of an http provider is stored, below the state directory: its path if it is in there, else rules/, proxies/ or geo/ and
+ * the MD5 of the url, as other clients name it. 0; -EXDEV: its path leads outside (out is the other one); -ENAMETOOLONG. */
 int provider_path(const struct provider_spec *s, const char *state_dir, char out[PATH_MAX]);
+/* Does the text of a path alone lead out of the directory? Links are the kernel's to find, when the file is opened. */
+bool provider_leads_out(const char *path, const char *dir);
 /* Reads what is stored (nth 0) or a copy before it (1 and 2: for when what is stored turns out broken), or the user's file (only nth 0).
  * bytes is the caller's, with a NUL behind. 0; -ENOENT: there is none; -EFBIG, or -err. written_s: Unix time. May run in a thread, and for
  * `check`. */
 int provider_read(const struct provider_spec *s, const char *state_dir, unsigned nth, char **bytes, size_t *len, int64_t *written_s);
 #define PROVIDER_COPIES 2
 size_t provider_size_max(const struct provider_spec *s);
-/* Does rule content make sense? false, with the reason in why. */
-bool provider_check_rules(const struct provider_spec *s, const char *bytes, size_t len, char why[256]);
+/* What the system says of a user's file (not http). */
+struct stat;
+bool provider_stat(const struct provider_spec *s, const char *state_dir, struct stat *st);
+/* Does rule content make sense? false, with the reason in why. entries may be NULL. */
+bool provider_check_rules(const struct provider_spec *s, const char *bytes, size_t len, uint32_t *entries, char why[256]);
 
 /* ---- keeping them fresh ---- */
 

@@ -43,6 +43,14 @@ struct udp_session {
     struct list_head pairs;
 };
 
+/* A pair whose first datagrams are looked at for a name. */
+struct looking {
+    struct udp_pair *pair;
+    struct sniff_quic *quic;
+    struct timer patience;
+    bool nameless; /* goes to a fake address that means nothing any more: only a name can save it */
+};
+
 /* Look-ups are big and rare, so they are not part of the pair. */
 struct ask {
     struct lookup lookup;
@@ -60,6 +68,7 @@ struct udp_pair {
     unsigned n_held, held_bytes;
     bool looking, answered, rejected;
     struct ask *ask; /* once an address was asked for */
+    struct looking *look;
     uint64_t last_ms;
     struct timer idle;
     struct job reap;
@@ -129,12 +138,24 @@ static void reap(struct job *j)
     free(p);
 }
 
+static void stop_looking(struct udp_pair *p)
+{
+    if (!p->look)
+        return;
+    timer_cancel(&p->look->patience);
+    sniff_quic_free(p->look->quic);
+    free(p->look);
+    p->look = NULL;
+}
+
 static void finish(struct udp_pair *p, int err)
 {
     struct engine *e = p->f.eng;
 
     if (p->f.state == FLOW_CLOSING)
         return;
+    stop_looking(p);
+    flow_forget_program(&p->f);
     if (p->looking)
         e->env.resolver->cancel(e->env.resolver, &p->ask->lookup);
     p->looking = false;
@@ -386,6 +407,11 @@ static void act(struct udp_pair *p, const struct verdict *v)
         relay(p);
 }
 
+static void on_program(struct flow *f)
+{
+    match(container_of(f, struct udp_pair, f));
+}
+
 static void match(struct udp_pair *p)
 {
     struct verdict v;
@@ -393,12 +419,66 @@ static void match(struct udp_pair *p)
     switch (policy_decide(p->f.pol, p->f.eng->mode, &p->f.meta, &p->pos, &v)) {
     case NEED_ADDRESS: look_up(p, LOOKUP_RULES, on_rule_address); break;
     case NEED_PROGRAM:
-        flow_find_program(&p->f);
         p->pos.proc_tried = true;
-        match(p);
+        if (!flow_ask_program(&p->f, on_program))
+            match(p);
         break;
     case NEED_NOTHING: act(p, &v); break;
     }
+}
+
+/* ---- a name in the first datagrams ---- */
+
+static void end_looking(struct udp_pair *p, bool found)
+{
+    bool nameless = p->look->nameless && !p->f.meta.dst.host;
+    struct engine *e = p->f.eng;
+
+    stop_looking(p);
+    barren_note(&e->barren, &p->f.meta.orig, found, loop_now(e->loop));
+    if (nameless) {
+        say_nameless(&p->f.meta);
+        stack_udp_refuse(e->stack, &p->f.meta.src, &p->f.meta.orig, -ECONNREFUSED);
+        finish(p, -ERR_NAME);
+        return;
+    }
+    flow_set_state(&p->f, FLOW_MATCH);
+    match(p);
+}
+
+static void on_patience(struct timer *t)
+{
+    end_looking(container_of(t, struct looking, patience)->pair, false);
+}
+
+static void look(struct udp_pair *p, const void *buf, size_t len)
+{
+    const struct sniffer *s = p->f.pol->sniffer;
+    char host[HOST_MAX + 1];
+    enum sniff r = sniff_quic(p->look->quic, buf, len, host);
+
+    if (r == SNIFF_MORE)
+        return;
+    if (r == SNIFF_NAME && sniffer_takes(s, host) && flow_take_name(&p->f, host, p->look->nameless || sniffer_overrides(s, SNIFF_QUIC)) < 0)
+        finish(p, -ENOMEM);
+    else
+        end_looking(p, r == SNIFF_NAME);
+}
+
+static bool start_looking(struct udp_pair *p, bool nameless)
+{
+    struct looking *l = calloc(1, sizeof(*l));
+
+    if (!l || !(l->quic = sniff_quic_new())) {
+        free(l);
+        return false;
+    }
+    l->pair = p;
+    l->nameless = nameless;
+    l->patience.cb = on_patience;
+    timer_set(p->f.eng->loop, &l->patience, SNIFF_WAIT_MS);
+    p->look = l;
+    return true;
 }
 
 static struct udp_pair *pair_new(struct engine *e, const struct flow_meta *m)
@@ -433,34 +513,67 @@ static void dns_reply(void *arg, const struct endpoint *client, const struct end
         stack_udp_send(e->stack, server, client, msg, len);
 }
 
+/* A datagram of a pair that is there. */
+static void go_on(struct udp_pair *p, const void *buf, size_t len)
+{
+    if (p->rejected) {
+        stack_udp_refuse(p->f.eng->stack, &p->f.meta.src, &p->f.meta.orig, -ERR_RULE);
+        return;
+    }
+    if (p->sess) {
+        send_now(p, buf, len);
+        return;
+    }
+    hold(p, buf, len);
+    if (p->look)
+        look(p, buf, len);
+}
+
+static void begin(struct engine *e, const struct flow_meta *m, unsigned looks, bool nameless, const void *buf, size_t len)
+{
+    struct udp_pair *p = pair_new(e, m);
+
+    if (!p)
+        return;
+    hold(p, buf, len);
+    if (looks && start_looking(p, nameless)) {
+        look(p, buf, len);
+    } else if (nameless) {
+        finish(p, -ERR_NAME);
+    } else {
+        flow_set_state(&p->f, FLOW_MATCH);
+        match(p);
+    }
+}
+
 void udp_sink(struct flow_sink *sk, const struct flow_meta *m, const void *buf, size_t len)
 {
     struct engine *e = container_of(sk, struct engine, sink);
     struct flow_meta meta = *m;
     struct udp_pair *p;
+    unsigned looks;
+    bool nameless;
 
     if (is_hijacked(e, &meta.orig)) {
         dns_query(e->dns, buf, len, &(struct dns_client){ .reply = dns_reply, .arg = e }, &meta.src, &meta.orig);
         return;
     }
     if ((p = find_pair(e, &meta.src, &meta.orig))) {
-        if (p->rejected)
-            stack_udp_refuse(e->stack, &meta.src, &meta.orig, -ERR_RULE);
-        else if (p->sess)
-            send_now(p, buf, len);
-        else
-            hold(p, buf, len);
+        go_on(p, buf, len);
         return;
     }
-    if (cidr_contains(&e->own4, &meta.orig.ip) || cidr_contains(&e->own6, &meta.orig.ip) || name_of(e, &meta) < 0) {
+    if (cidr_contains(&e->own4, &meta.orig.ip) || cidr_contains(&e->own6, &meta.orig.ip)) {
         stack_udp_refuse(e->stack, &meta.src, &meta.orig, -ECONNREFUSED);
         return;
     }
-    if (!(p = pair_new(e, &meta)))
+    nameless = name_of(e, &meta) < 0;
+    looks = flow_wants_look(e, &meta);
+    if (nameless && !looks) {
+        say_nameless(&meta);
+        stack_udp_refuse(e->stack, &meta.src, &meta.orig, -ECONNREFUSED);
         return;
-    hold(p, buf, len);
-    flow_set_state(&p->f, FLOW_MATCH);
-    match(p);
+    }
+    begin(e, &meta, looks, nameless, buf, len);
 }
 
 int udp_init(struct engine *e)

@@ -204,7 +204,7 @@ void ways_check(struct policy *p, const struct dns *dns, struct diag *d)
 
 void policy_check_dns(struct policy *p, struct diag *d)
 {
-    struct dns_opts o = { .profile = p->profile };
+    struct dns_opts o = { .profile = p->profile, .lists = p->lists };
     struct dns *dns;
 
     if (dns_new(&o, &dns, d) < 0)

@@ -21,6 +21,7 @@ public() {
     case $1 in
     core) echo '[a-z0-9_]*' ;;
     configs) echo config ;;
+    engine) echo '(engine|provider)' ;;
     rules) echo '(rules|set|geo)' ;; # files of sets are read by whoever fetches them, too
     *) echo "$1" ;;
     esac

@@ -124,7 +124,7 @@ static void begin(void)
     add_country("CN", (const uint8_t[]){ 192, 0, 2, 0 }, 24);
     env.geosite = (struct rules_file){ geosite.b, geosite.len };
     env.geoip = (struct rules_file){ geoip.b, geoip.len };
-    w.opts.env = &env;
+    w.env = &env;
     for (int i = 0; i < 4; i++) {
         ns_open(&s[i], w.loop, "127.0.0.1", script_mine);
         s[i].priv = (void *)addrs[i];

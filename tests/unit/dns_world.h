@@ -242,6 +242,7 @@ struct dns_world {
     struct diag d;
     struct dns *dns;
     struct dns_opts opts;
+    const struct rules_env *env; /* what lists may name; NULL = nothing */
     bool got;
     struct dns_answered by;
     char by_server[256];
@@ -287,6 +288,16 @@ static inline void world_begin(struct dns_world *w)
     w->opts = (struct dns_opts){ .loop = w->loop, .root = "/nonexistent" };
 }
 
+/* Of what the profile's lists name; without env they are the resolver's to make. */
+static inline struct dns_lists *world_lists(struct dns_world *w, const struct profile *p)
+{
+    struct dns_lists *l = w->env ? dns_lists_new(p, w->env, &w->d) : NULL;
+
+    if (w->env && !l)
+        abort();
+    return l;
+}
+
 __attribute__((format(printf, 2, 3))) static inline void world_start(struct dns_world *w, const char *fmt, ...)
 {
     va_list ap;
@@ -294,6 +305,8 @@ __attribute__((format(printf, 2, 3))) static inline void world_start(struct dns_
     va_start(ap, fmt);
     w->opts.profile = w->p = world_profile(w, fmt, ap);
     va_end(ap);
+    dns_lists_put(w->opts.lists);
+    w->opts.lists = world_lists(w, w->p);
     if (dns_new(&w->opts, &w->dns, &w->d) < 0)
         abort();
 }
@@ -306,7 +319,9 @@ __attribute__((format(printf, 2, 3))) static inline void world_reload(struct dns
     va_start(ap, fmt);
     p = world_profile(w, fmt, ap);
     va_end(ap);
-    if (dns_reconfigure(w->dns, p, w->opts.env, &w->d) < 0)
+    dns_lists_put(w->opts.lists);
+    w->opts.lists = world_lists(w, p);
+    if (dns_reconfigure(w->dns, p, w->opts.lists, &w->d) < 0)
         abort();
     profile_free(w->p);
     w->p = p;
@@ -324,6 +339,7 @@ static inline void world_restart(struct dns_world *w)
 static inline void world_end(struct dns_world *w)
 {
     dns_free(w->dns);
+    dns_lists_put(w->opts.lists);
     loop_turn(w->loop, 0);
     loop_turn(w->loop, 0);
     profile_free(w->p);

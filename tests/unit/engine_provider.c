@@ -105,7 +105,7 @@ static void end_way(void *way)
 
 static bool check(void *arg, const struct provider_spec *s, const char *bytes, size_t len, char why[256])
 {
-    return provider_check_rules(s, bytes, len, why);
+    return provider_check_rules(s, bytes, len, NULL, why);
 }
 
 static void on_changed(void *arg, const struct provider_spec *s)

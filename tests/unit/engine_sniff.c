@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "engine/sniff.h"
-#include "tests/unit/quic_initial.h"
+#include "tests/unit/client_hello.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 
@@ -32,53 +32,6 @@ static enum sniff run(sniff_fn *fn, const void *p, size_t len, const char *name)
 }
 
 /* ---- TLS ---- */
-
-/* A ClientHello as browsers send it: GREASE in ciphers and extensions, big key shares before or after the name, ECH. */
-static void put_extension(struct out *o, unsigned type, const void *p, size_t n)
-{
-    put_be(o, 2, type);
-    put_be(o, 2, (uint32_t)n);
-    put(o, p, n);
-}
-
-static void put_server_name(struct out *o, unsigned kind, const char *name)
-{
-    struct out list = { .len = 0 };
-
-    put_be(&list, 2, (uint32_t)strlen(name) + 3);
-    put_be(&list, 1, kind);
-    put_be(&list, 2, (uint32_t)strlen(name));
-    put(&list, name, strlen(name));
-    put_extension(o, 0, list.b, list.len);
-}
-
-static void hello(struct out *o, const char *name, size_t padding)
-{
-    static uint8_t zero[17000];
-    static struct out ext, body;
-
-    ext.len = body.len = o->len = 0;
-    put_extension(&ext, 0x1a1a, "", 0); /* GREASE */
-    put_extension(&ext, 51, zero, padding);
-    put_extension(&ext, 0xfe0d, "\0\0\1\0\1\x10", 6); /* encrypted ClientHello, or what looks like one */
-    if (name)
-        put_server_name(&ext, 0, name);
-    put_extension(&ext, 16, "\0\3\2h2", 5);
-    put_extension(&ext, 0xdada, "\0", 1);
-    put_be(&body, 2, 0x303);
-    put(&body, zero, 32);
-    put_be(&body, 1, 32);
-    put(&body, zero, 32);
-    put_be(&body, 2, 4);
-    put(&body, "\x8a\x8a\x13\1", 4);
-    put_be(&body, 1, 1);
-    put_be(&body, 1, 0);
-    put_be(&body, 2, (uint32_t)ext.len);
-    put(&body, ext.b, ext.len);
-    put_be(o, 1, 1);
-    put_be(o, 3, (uint32_t)body.len);
-    put(o, body.b, body.len);
-}
 
 /* Cut into records of at most n bytes. */
 static void records(struct out *o, const struct out *message, size_t n)
@@ -266,14 +219,6 @@ static const char vector_frame[] =
     "78616d706c652e636f6dff01000100000a00080006001d0017001800100007000504616c706e000500050100000000003300260024001d00209370b2c9caa4"
     "7fbabaf4559fedba753de171fa71f50f1ce15d43e994ec74d748002b0003020304000d0010000e0403050306030203080408050806002d00020101001c0002"
     "4001003900320408ffffffffffffffff05048000ffff07048000ffff0801100104800075300901100f088394c8f03e51570806048000ffff";
-
-static void put_crypto(struct out *o, const struct out *message, size_t at, size_t len)
-{
-    put_be(o, 1, 6);
-    put_be(o, 4, 0x80000000u | (uint32_t)at);
-    put_be(o, 2, 0x4000u | (uint32_t)len);
-    put(o, message->b + at, len);
-}
 
 static void vectors_of_the_rfcs(void **state)
 {

@@ -43,6 +43,7 @@ int cmd_groups(const struct options *o);
 int cmd_use(const struct options *o);
 int cmd_flows(const struct options *o);
 int cmd_dns(const struct options *o);
+int cmd_provider(const struct options *o);
 int cmd_status(const struct options *o);
 int cmd_cleanup(const struct options *o);
 
@@ -65,6 +66,8 @@ void print_cell(const char *text, int width);
 
 /* client.c: one request to a running shunt. status: HTTP status, 0 when not reachable (said on stderr). The JSON answer (or NULL) is the caller's. */
 json_t *api(const struct options *o, const char *method, const char *path, json_t *body, int *status);
+/* The same for what takes its time: downloads. */
+json_t *api_patient(const struct options *o, const char *method, const char *path, json_t *body, int *status);
 /* For what an API answer other than 2xx means: prints its message; the exit status. */
 int api_failed(int status, json_t *answer);
 /* Percent-encodes one path segment; malloc'ed. */

@@ -2,7 +2,7 @@
  * client.c - one request to a running shunt
  *
  * HTTP/1.1 with `Connection: close` over the Unix socket of the state directory, or TCP with --controller. The answer is read to its end (at most 64 MiB, 10 s of
- * silence); our controller always sends a length, never chunks, for what is asked here.
+ * silence, more where something is fetched for us); our controller always sends a length, never chunks, for what is asked here.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -17,7 +17,9 @@
 
 #include "app/app.h"
 
-#define ANSWER_MAX (64u << 20)
+#define ANSWER_MAX      (64u << 20)
+#define PATIENCE_S      10
+#define LONG_PATIENCE_S 90 /* a download may take 30 s, and wait for others before it */
 
 static int connect_unix(const char *dir)
 {
@@ -92,12 +94,12 @@ static char *read_all(int fd, size_t *len)
     return buf;
 }
 
-static json_t *exchange(int fd, const char *host, const struct options *o, const char *method, const char *path, const char *body, int *status)
+static json_t *exchange(int fd, const char *host, const struct options *o, long patience_s, const char *method, const char *path, const char *body, int *status)
 {
     char *request = NULL, *answer, *content;
     size_t len;
     json_t *j = NULL;
-    struct timeval patience = { 10, 0 };
+    struct timeval patience = { patience_s, 0 };
 
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
     if (asprintf(&request, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s%s%sContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", method, path,
@@ -114,7 +116,7 @@ static json_t *exchange(int fd, const char *host, const struct options *o, const
     return j;
 }
 
-json_t *api(const struct options *o, const char *method, const char *path, json_t *body, int *status)
+static json_t *request(const struct options *o, long patience_s, const char *method, const char *path, json_t *body, int *status)
 {
     char host[HOST_MAX + 16] = "localhost";
     char *text = body ? json_dumps(body, JSON_COMPACT) : strdup("");
@@ -124,7 +126,7 @@ json_t *api(const struct options *o, const char *method, const char *path, json_
     json_decref(body);
     *status = 0;
     if (fd >= 0 && text)
-        j = exchange(fd, host, o, method, path, text, status);
+        j = exchange(fd, host, o, patience_s, method, path, text, status);
     if (!*status && fd == -EACCES)
         fprintf(stderr, "shunt: %s/shunt.sock: permission denied (try sudo)\n", o->state_dir);
     else if (!*status && o->controller)
@@ -137,6 +139,16 @@ json_t *api(const struct options *o, const char *method, const char *path, json_
         close(fd);
     free(text);
     return j;
+}
+
+json_t *api(const struct options *o, const char *method, const char *path, json_t *body, int *status)
+{
+    return request(o, PATIENCE_S, method, path, body, status);
+}
+
+json_t *api_patient(const struct options *o, const char *method, const char *path, json_t *body, int *status)
+{
+    return request(o, LONG_PATIENCE_S, method, path, body, status);
 }
 
 int api_failed(int status, json_t *answer)

@@ -28,6 +28,7 @@ static const struct verb verbs[] = {
     { "use", "use GROUP NODE", "choose a group's node", "djc", cmd_use },
     { "flows", "flows [--follow] [--closed] [--json]", "live flows: target, rule, path, bytes", "djcl", cmd_flows },
     { "dns", "dns NAME [TYPE] [--json] | dns flush [fakeip]", "what a program is told about a name, and by whom; or forget answers", "djc", cmd_dns },
+    { "provider", "provider [list | update [NAME...]] [--json]", "what is fetched for the profile: age, size, account; or fetch it now", "djc", cmd_provider },
     { "status", "status [--json]", "what runs, what was skipped, what is wrong", "djc", cmd_status },
     { "cleanup", "cleanup [-d DIR]", "undo whatever a killed shunt left behind; safe at any time", "d", cmd_cleanup },
     { "worker", NULL, NULL, "fd", cmd_worker }, /* the second process; not for people */

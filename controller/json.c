@@ -200,6 +200,63 @@ json_t *json_rule_providers(struct ctl *c)
     return json_pack("{s:o}", "providers", a.all);
 }
 
+/* ---- what `provider` shows ---- */
+
+static const char *const kinds[] = { [PROVIDER_PROXIES] = "proxies", [PROVIDER_RULES] = "rules", [PROVIDER_GEO] = "geo" };
+
+struct list_providers {
+    struct ctl *ctl;
+    json_t *list;
+};
+
+static json_int_t entries_of(struct ctl *c, const struct provider_spec *s)
+{
+    const struct out_provider *p;
+
+    if (s->kind == PROVIDER_RULES)
+        return eng_provider_size(c->eng, s->name);
+    for (uint32_t i = 0; (p = out_provider_at(eng_policy(c->eng)->outs, i)); i++)
+        if (!strcmp(p->name, s->name))
+            return p->n;
+    return 0;
+}
+
+static void add_listed(void *arg, const struct provider_view *v)
+{
+    static const char *const from[] = { [PROVIDER_HTTP] = "http", [PROVIDER_FILE] = "file", [PROVIDER_INLINE] = "inline" };
+    const struct list_providers *a = arg;
+    const struct provider_spec *s = v->spec;
+    json_t *j = json_pack("{s:s, s:o, s:s, s:I, s:I, s:I, s:b, s:o}", "kind", kinds[s->kind], "name", text(s->name), "from", from[s->from], "bytes",
+                          (json_int_t)v->bytes, "updated", (json_int_t)v->updated_s, "interval", (json_int_t)s->interval_s, "busy", v->busy, "error",
+                          text(v->why));
+
+    if (j && s->kind != PROVIDER_GEO)
+        json_object_set_new(j, "entries", json_integer(entries_of(a->ctl, s)));
+    if (j && *v->userinfo)
+        json_object_set_new(j, "subscriptionInfo", subscription(v->userinfo));
+    json_array_append_new(a->list, j);
+}
+
+static void add_inline_proxies(const struct list_providers *a)
+{
+    const struct out_provider *p;
+
+    for (uint32_t i = 0; (p = out_provider_at(eng_policy(a->ctl->eng)->outs, i)); i++)
+        if (!p->path)
+            json_array_append_new(a->list, json_pack("{s:s, s:o, s:s, s:i, s:i, s:i, s:b, s:o, s:I}", "kind", kinds[PROVIDER_PROXIES], "name", text(p->name),
+                                                     "from", p->type, "bytes", 0, "updated", 0, "interval", 0, "busy", 0, "error", text(p->why), "entries",
+                                                     (json_int_t)p->n));
+}
+
+json_t *json_provider_list(struct ctl *c)
+{
+    struct list_providers a = { c, json_array() };
+
+    eng_each_provider(c->eng, add_listed, &a);
+    add_inline_proxies(&a);
+    return json_pack("{s:o}", "providers", a.list);
+}
+
 #define NEVER "0001-01-01T00:00:00Z"
 
 json_t *json_rules(struct ctl *c)
@@ -223,6 +280,7 @@ json_t *json_rules(struct ctl *c)
 
 json_t *json_configs(struct ctl *c)
 {
+    static const char *const find_process[] = { [FIND_PROCESS_STRICT] = "strict", [FIND_PROCESS_ALWAYS] = "always", [FIND_PROCESS_OFF] = "off" };
     const struct profile *p = eng_profile(c->eng);
     struct eng_status st;
     char a4[ADDR_STRLEN + 4] = "", a6[ADDR_STRLEN + 4] = "", t[ADDR_STRLEN];
@@ -245,7 +303,7 @@ json_t *json_configs(struct ctl *c)
     return json_pack("{s:i, s:i, s:i, s:i, s:i, s:o, s:n, s:b, s:s, s:s, s:b, s:s, s:b, s:s, s:b, s:s, s:b, s:s}", "port", 0, "socks-port", 0, "redir-port", 0,
                      "tproxy-port", 0, "mixed-port", 0, "tun", tun, "authentication", "allow-lan", 0, "bind-address", "*", "mode", mode_names[eng_mode(c->eng)],
                      "unified-delay", 0, "log-level", log_level_name(log_threshold), "ipv6", p->ipv6, "interface-name", p->interface_name ? p->interface_name : "",
-                     "tcp-concurrent", 0, "find-process-mode", "off", "sniffing", 0, "global-ua", "shunt");
+                     "tcp-concurrent", 0, "find-process-mode", find_process[p->find_process], "sniffing", p->sniffer.enable, "global-ua", "shunt");
 }
 
 static void uuid_text(const uint8_t u[16], char out[37])

@@ -120,6 +120,8 @@ void dns_forget_asked(struct ctl *c);
 
 enum MHD_Result put_rule_provider(struct request *q);
 enum MHD_Result put_proxy_provider(struct request *q);
+enum MHD_Result put_geo(struct request *q);  /* one database */
+enum MHD_Result post_geo(struct request *q); /* all of them */
 /* The controller ends: who waits for a provider is told. */
 void forget_refreshing(struct ctl *c);
 
@@ -135,6 +137,7 @@ json_t *json_status(struct ctl *c);
 json_t *json_traffic(struct ctl *c);
 json_t *json_providers(struct ctl *c);
 json_t *json_rule_providers(struct ctl *c);
+json_t *json_provider_list(struct ctl *c);
 
 /* ---- stream.c ---- */
 

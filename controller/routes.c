@@ -289,6 +289,11 @@ static enum MHD_Result get_flows(struct request *q)
     return answer_json(q, 200, json_connections(q->ctl, closed && *closed == '1'));
 }
 
+static enum MHD_Result get_provider_list(struct request *q)
+{
+    return answer_json(q, 200, json_provider_list(q->ctl));
+}
+
 /* /shunt/explain: what the flow is; `answer` is the address a look-up would give; `batch`: nothing is looked up. */
 enum { X_NETWORK, X_HOST, X_IP, X_PORT, X_SRC, X_IN, X_PROCESS, X_PATH, X_UID, X_ANSWER, X_BATCH, N_EXPLAIN_ARGS };
 static const char *const explain_args[] = { "network", "host", "ip", "port", "src", "in", "process", "path", "uid", "answer", "batch" };
@@ -438,6 +443,8 @@ static const struct {
     { "PUT", "/providers/proxies/*", put_proxy_provider },
     { "GET", "/providers/rules", get_rule_providers },
     { "PUT", "/providers/rules/*", put_rule_provider },
+    { "POST", "/configs/geo", post_geo },
+    { "POST", "/upgrade/geo", post_geo },
     { "GET", "/rules", get_rules },
     { "PATCH", "/rules/disable", patch_rules },
     { "GET", "/connections", get_connections },
@@ -451,6 +458,8 @@ static const struct {
     { "GET", "/logs", get_logs },
     { "GET", "/shunt/status", get_status },
     { "GET", "/shunt/flows", get_flows },
+    { "GET", "/shunt/providers", get_provider_list },
+    { "PUT", "/shunt/geo/*", put_geo },
     { "GET", "/shunt/explain", get_explain },
 };
 

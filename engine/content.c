@@ -237,34 +237,35 @@ static int spec_of_rules(struct specs *all, const struct profile *p, const struc
     return r;
 }
 
-static bool is_there(const char *state_dir, const char *const *files)
+/* Its name in the state directory; NULL: it is not there. */
+static const char *stored_as(const struct geo_file *f, const char *state_dir)
 {
-    for (; state_dir && *files; files++) {
+    for (const char *const *name = f->file; state_dir && *name; name++) {
         char path[PATH_MAX];
 
-        if (snprintf(path, sizeof(path), "%s/%s", state_dir, *files) < (int)sizeof(path) && access(path, R_OK) == 0)
-            return true;
+        if (snprintf(path, sizeof(path), "%s/%s", state_dir, *name) < (int)sizeof(path) && access(path, R_OK) == 0)
+            return *name;
     }
-    return false;
+    return NULL;
 }
 
-static void add_geo(struct specs *s, const struct profile *p, const char *state_dir)
+static void add_geo(struct specs *s, const struct profile *p, int kind, const char *state_dir)
 {
-    for (int kind = 0; kind < GEO_N; kind++) {
-        const struct geo_file *f[2];
+    const struct geo_file *f[2], *use;
+    const char *stored;
 
-        files_of(p, kind, f);
-        if (!needs(p, kind, f[0]->word) ||
-            (!p->geo.auto_update && (is_there(state_dir, f[0]->file) || (f[1] && is_there(state_dir, f[1]->file)))))
-            continue;
-        s->v[s->n++] = (struct provider_spec){ .kind = PROVIDER_GEO,
-                                               .from = PROVIDER_HTTP,
-                                               .name = f[0]->name,
-                                               .url = url_of(p, f[0]),
-                                               .path = f[0]->file[0],
-                                               .user_agent = p->global_ua,
-                                               .interval_s = p->geo.auto_update ? p->geo.interval_h * 3600 : 0 };
-    }
+    files_of(p, kind, f);
+    use = f[0];
+    if (!(stored = stored_as(f[0], state_dir)) && f[1] && !p->geo.auto_update && (stored = stored_as(f[1], state_dir)))
+        use = f[1];
+    s->v[s->n++] = (struct provider_spec){ .kind = PROVIDER_GEO,
+                                           .from = PROVIDER_HTTP,
+                                           .name = use->name,
+                                           .url = url_of(p, use),
+                                           .path = stored ? stored : use->file[0],
+                                           .user_agent = p->global_ua,
+                                           .interval_s = p->geo.auto_update ? p->geo.interval_h * 3600 : 0 };
+    s->geo |= 1u << kind;
 }
 
 int specs_init(struct specs *s, const struct profile *p, const char *state_dir, const char *near, struct diag *d)
@@ -282,7 +283,13 @@ int specs_init(struct specs *s, const struct profile *p, const char *state_dir, 
             return -ENOMEM;
         settle_path(s, one, c, state_dir, d);
     }
-    add_geo(s, p, state_dir);
+    for (int kind = 0; kind < GEO_N; kind++) {
+        const struct geo_file *f[2];
+
+        files_of(p, kind, f);
+        if (needs(p, kind, f[0]->word))
+            add_geo(s, p, kind, state_dir);
+    }
     return 0;
 }
 
@@ -421,6 +428,33 @@ void content_geo(const struct content *c, struct rules_env *env)
     env->geoip = (struct rules_file){ c->geo[GEO_IPS].bytes, c->geo[GEO_IPS].len };
     env->geoip_is_dat = c->geo[GEO_IPS].dat;
     env->asn = (struct rules_file){ c->geo[GEO_ASNS].bytes, c->geo[GEO_ASNS].len };
+}
+
+/* Do lines of a classical set have one of the words? Its bytes have a NUL behind; a payload counts where there are none. */
+static bool set_has(const struct content *c, uint32_t i, const char *const *words)
+{
+    const struct cfg_provider *cp = &c->p->rule_providers[i];
+
+    if (cp->behavior != CFG_BEHAVIOR_CLASSICAL || !c->at[i].read)
+        return false;
+    if (c->at[i].bytes)
+        return has_word(c->at[i].bytes, words);
+    for (uint32_t k = 0; k < cp->rules.n; k++)
+        if (has_word(cp->rules.v[k], words))
+            return true;
+    return false;
+}
+
+void content_add_geo(const struct content *c)
+{
+    for (int kind = 0; kind < GEO_N; kind++) {
+        const struct geo_file *f[2];
+
+        files_of(c->p, kind, f);
+        for (uint32_t i = 0; i < c->p->n_rule_providers && !(c->specs->geo & 1u << kind); i++)
+            if (set_has(c, i, f[0]->word))
+                add_geo(c->specs, c->p, kind, c->state_dir);
+    }
 }
 
 void content_close(struct content *c)

@@ -18,6 +18,7 @@ struct specs {
     struct arena mem;
     uint32_t n_rules, n;
     struct provider_spec *v;
+    unsigned geo;     /* bits: which databases are among them */
     uint32_t *sizes;  /* of the rule providers: entries, once they were read */
     const char *near; /* of all of them */
 };
@@ -35,6 +36,8 @@ void content_geo(const struct content *c, struct rules_env *env);
 /* A provider of the profile by its name, its file read when it is asked for first. false: no such. */
 bool content_provider(struct content *c, const char *name, struct rules_provider *out);
 void content_offer(const struct content *c, struct cfg_guess *g);
+/* Adds the databases that lines of classical providers need to the specs: once all that is used was asked for. */
+void content_add_geo(const struct content *c);
 void content_close(struct content *c);
 /* Do the lists of its dns section refer to any of that? */
 bool content_in_dns(const struct profile *p);

@@ -393,6 +393,8 @@ void eng_adopt_rules(struct engine *e, struct policy *p, struct diag *d)
     p->loop = e->loop;
     if (content_in_dns(p->profile))
         renew_dns(e);
+    if (p->specs->geo & ~old->specs->geo && refresh_set(e) < 0)
+        log_warn(LOG_CFG, "out of memory: geo data are not fetched");
     diag_renew(&e->diag, "missing-data", "proxy-providers", d); /* the other messages are about the profile, which is the same */
     policy_put(old);
 }

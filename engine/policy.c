@@ -106,6 +106,7 @@ bool policy_build(struct policy *p, const struct out_env *env, const char *near,
     content_geo(to.content, &re);
     good = build_aliases(p) && (p->rules = rules_build(&src, &re, d)) && (p->lists = dns_lists_new(prof, &re, d)) &&
            sniffer_new(&prof->sniffer, &re, d, &p->sniffer) == 0;
+    content_add_geo(to.content);
     content_close(to.content);
     return good;
 }

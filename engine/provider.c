@@ -35,6 +35,7 @@
 #define RETRY_MAX_MS 3600000
 #define WATCH_MS     5000
 #define FETCH_MS     30000
+#define NO_MEMORY_MS 1000
 #define META_MAX     4096
 #define WHY_MAX      256
 #define SAID_MAX     (FETCH_HEADER_MAX + WHY_MAX)
@@ -50,6 +51,7 @@ struct trip {
     /* the result */
     int err;
     bool changed;
+    size_t bytes; /* of new content */
     char userinfo[FETCH_HEADER_MAX], why[SAID_MAX];
 };
 
@@ -64,7 +66,7 @@ struct provider {
     struct trip *trip; /* a thread is at it */
     bool gone;         /* of no policy any more: freed when the thread is back */
     unsigned n_failed; /* in a row */
-    int64_t updated_s;
+    int64_t updated_s, bytes;
     struct stat seen;       /* file: as it was last */
     struct list_head waits; /* struct provider_wait */
     char userinfo[FETCH_HEADER_MAX], why[SAID_MAX];
@@ -75,6 +77,7 @@ struct providers {
     const char *state_dir, *user_agent;
     struct provider_hooks hooks;
     struct list_head all, waiting;
+    struct timer again; /* there was no memory to begin */
     unsigned n_working;
     bool started;
 };
@@ -168,6 +171,7 @@ static void check_and_store(struct trip *t, const struct fetch_out *got)
         t->err = r;
         return;
     }
+    t->bytes = got->len;
     meta_write(p, got);
 }
 
@@ -233,6 +237,7 @@ static void look_in_thread(struct work *w)
     t->changed = p->ps->hooks.check(p->ps->hooks.arg, &p->spec, bytes, len, why);
     if (!t->changed)
         fail(t, -EBADMSG, why);
+    t->bytes = len;
     free(bytes);
 }
 
@@ -329,6 +334,7 @@ static void take_result(struct provider *p, const struct trip *t)
     } else {
         p->n_failed = 0;
         p->updated_s = wall_s();
+        p->bytes = t->bytes ? (int64_t)t->bytes : p->bytes;
         memcpy(p->userinfo, t->userinfo, sizeof(p->userinfo));
     }
     memcpy(p->why, t->why, sizeof(p->why));
@@ -385,14 +391,17 @@ static void next_turn(struct providers *ps)
     while (ps->started && ps->n_working < AT_ONCE && !list_empty(&ps->waiting)) {
         struct provider *p = container_of(list_first(&ps->waiting), struct provider, turn);
 
-        list_del(&p->turn);
         if (!begin(p)) {
-            struct trip lost = { .err = -ENOMEM };
-
-            snprintf(lost.why, sizeof(lost.why), "out of memory");
-            take_result(p, &lost);
+            timer_set(ps->loop, &ps->again, NO_MEMORY_MS);
+            return;
         }
+        list_del(&p->turn);
     }
+}
+
+static void on_again(struct timer *t)
+{
+    next_turn(container_of(t, struct providers, again));
 }
 
 /* Puts it in the queue, once. */
@@ -491,6 +500,7 @@ static void find_copy(struct provider *p)
     meta_read(p, &meta);
     memcpy(p->userinfo, meta.userinfo, sizeof(p->userinfo));
     p->updated_s = st.st_mtime;
+    p->bytes = st.st_size;
     if (p->spec.interval_s <= 0)
         return;
     age = wall_s() - st.st_mtime;
@@ -505,6 +515,7 @@ static void find_file(struct provider *p)
 {
     file_changed(p);
     p->updated_s = p->seen.st_mtime;
+    p->bytes = p->seen.st_size;
     timer_set(p->ps->loop, &p->due, WATCH_MS);
 }
 
@@ -605,6 +616,7 @@ struct providers *providers_new(struct loop *l, const char *state_dir, const cha
     ps->state_dir = state_dir;
     ps->user_agent = user_agent;
     ps->hooks = *h;
+    ps->again.cb = on_again;
     list_init(&ps->all);
     list_init(&ps->waiting);
     return ps;
@@ -615,6 +627,7 @@ void providers_free(struct providers *ps)
     if (!ps)
         return;
     ps->started = false;
+    timer_cancel(&ps->again);
     list_each_safe (n, tmp, &ps->all)
         drop(container_of(n, struct provider, node));
     while (ps->n_working)
@@ -627,7 +640,7 @@ void providers_each(struct providers *ps, void (*fn)(void *arg, const struct pro
     list_each_safe (n, tmp, &ps->all) {
         struct provider *p = container_of(n, struct provider, node);
 
-        fn(arg, &(struct provider_view){ &p->spec, p->updated_s, p->userinfo, p->why, p->trip || !list_empty(&p->turn) });
+        fn(arg, &(struct provider_view){ &p->spec, p->updated_s, p->bytes, p->userinfo, p->why, p->trip || !list_empty(&p->turn) });
     }
 }
 

@@ -86,6 +86,7 @@ void providers_start(struct providers *ps);
 struct provider_view {
     const struct provider_spec *spec; /* as the others, until the next turn of the loop */
     int64_t updated_s;                /* Unix time of the content in use; 0 = there is none */
+    int64_t bytes;                    /* how much it is */
     const char *userinfo;             /* subscription-userinfo as it came, "" = none */
     const char *why;                  /* what went wrong last; "" = nothing */
     bool busy;

@@ -112,6 +112,23 @@ ok
 step "names that are not there"
 [ "$(refreshed rules/none)" = 404 ] && [ "$(refreshed proxies/none)" = 404 ] && [ "$(refreshed rules/here)" = 204 ] || fail "$(cat "$DIR/answer")"
 ok
+step "\`shunt provider\` lists them: entries, size, age, account"
+provider() { in_app "$SHUNT" provider "$@" -d "$DIR/state"; }
+provider list --json >"$DIR/list" || fail "exit status $?"
+jq -e 'any(.kind == "rules" and .name == "ads" and .entries == 2 and .bytes == 16 and .updated > 1700000000 and .from == "http")
+   and any(.kind == "proxies" and .name == "nodes" and .entries == 1 and .subscriptionInfo.Total == 1000)' "$DIR/list" >/dev/null || fail "$(cat "$DIR/list")"
+provider >"$DIR/list" && grep -Eq '^rules  ads +http +2 +16B +[0-9]+s$' "$DIR/list" && grep -q '3B used of 1.0K (0%), until 2030-01-01' "$DIR/list" || fail "$(cat "$DIR/list")"
+ok
+step "\`shunt provider update\` fetches, and says what comes of it"
+provider update ads nodes >"$DIR/list" && grep -Eq '^\[1/2\] .*: done, .* s$' "$DIR/list" && grep -q '^\[2/2\] .*done' "$DIR/list" || fail "$(cat "$DIR/list")"
+echo 403 >"$DIR/www/nets.status"
+provider update --json >"$DIR/list"; [ $? = 1 ] || fail "exit status"
+jq -se 'length == 3 and all(.ok == (.name != "nets")) and any(.name == "nets" and (.error | test("403")))' "$DIR/list" >/dev/null || fail "$(cat "$DIR/list")"
+provider | grep -q '403' || fail "the list does not tell"
+rm "$DIR/www/nets.status"
+provider update nets none 2>"$DIR/list" && fail "exit status 0"
+grep -q 'no provider "none"' "$DIR/list" || fail "$(cat "$DIR/list")"
+ok
 step "a restart without the network: what is stored is in force"
 shunt_stop || fail "exit status $?"
 web_down

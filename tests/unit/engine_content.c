@@ -180,7 +180,10 @@ static void databases_that_are_there_are_not_fetched_unless_they_shall_be_renewe
     put("country.mmdb", "x");
     put("geosite.dat", "x");
     load(&l, "rules: ['GEOSITE,cn,DIRECT', 'GEOIP,cn,DIRECT']\n", false, NULL);
-    assert_int_equal(l.s.n, 0);
+    assert_int_equal(l.s.n, 2);
+    assert_string_equal(l.s.v[0].path, "geosite.dat"); /* found, so without an interval it is not fetched (engine_provider) */
+    assert_string_equal(l.s.v[1].path, "country.mmdb");
+    assert_int_equal(l.s.v[0].interval_s | l.s.v[1].interval_s, 0);
     unload(&l);
     load(
         &l,
@@ -188,8 +191,38 @@ static void databases_that_are_there_are_not_fetched_unless_they_shall_be_renewe
         false, NULL);
     assert_int_equal(l.s.n, 2);
     assert_string_equal(l.s.v[1].url, "http://m/x");
-    assert_string_equal(l.s.v[1].path, "geoip.metadb");
+    assert_string_equal(l.s.v[1].path, "country.mmdb");
     assert_int_equal(l.s.v[1].interval_s, 12 * 3600);
+    unload(&l);
+}
+
+static void lines_of_classical_sets_need_databases_too(void **state)
+{
+    struct rules_provider r;
+    struct content *c;
+    struct loaded l;
+
+    put("a.txt", "DOMAIN,x\nAND,((GEOSITE,cn),(GEOIP,cn))\n");
+    load(&l,
+         "rule-providers:\n"
+         "  a: {type: file, behavior: classical, format: text, path: a.txt}\n"
+         "  b: {type: inline, behavior: classical, payload: ['SRC-IP-ASN,1']}\n"
+         "  c: {type: inline, behavior: domain, payload: ['geosite']}\n",
+         false, NULL);
+    assert_int_equal(l.s.n, 3);
+    c = open_content(&l, false);
+    assert_true(content_provider(c, "a", &r));
+    assert_true(content_provider(c, "c", &r));
+    content_add_geo(c);
+    content_add_geo(c);
+    assert_int_equal(l.s.n, 5); /* nobody asked for b */
+    assert_string_equal(l.s.v[3].name, "geosite");
+    assert_string_equal(l.s.v[4].name, "geoip.metadb");
+    assert_true(content_provider(c, "b", &r));
+    content_add_geo(c);
+    assert_int_equal(l.s.n, 6);
+    assert_string_equal(l.s.v[5].name, "asn");
+    content_close(c);
     unload(&l);
 }
 
@@ -358,6 +391,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(providers_become_specs, begin, end),
         cmocka_unit_test_setup_teardown(paths_that_may_not_be_are_replaced, begin, end),
         cmocka_unit_test_setup_teardown(databases_are_fetched_when_a_rule_needs_one_that_is_not_there, begin, end),
+        cmocka_unit_test_setup_teardown(lines_of_classical_sets_need_databases_too, begin, end),
         cmocka_unit_test_setup_teardown(databases_that_are_there_are_not_fetched_unless_they_shall_be_renewed, begin, end),
         cmocka_unit_test_setup_teardown(a_provider_is_read_when_it_is_asked_for, begin, end),
         cmocka_unit_test_setup_teardown(what_is_not_there_is_no_error, begin, end),

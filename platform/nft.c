@@ -15,11 +15,14 @@
  * ICMP error that arrives while connect() still holds the socket is kept back until the first retransmission, a second later (seen).
  */
 #include <errno.h>
+#include <linux/netlink.h>
 #include <malloc.h>
 #include <nftables/libnftables.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "platform/sys.h"
 
@@ -29,9 +32,19 @@ struct nft {
     struct nft_ctx *ctx;
 };
 
+/* The library ends the process where the kernel lacks its sockets. */
+static bool kernel_has_nft(void)
+{
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_NETFILTER);
+
+    if (fd >= 0)
+        close(fd);
+    return fd >= 0;
+}
+
 struct nft *nft_open(void)
 {
-    struct nft *n = calloc(1, sizeof(*n));
+    struct nft *n = kernel_has_nft() ? calloc(1, sizeof(*n)) : NULL;
 
     if (n && (n->ctx = nft_ctx_new(NFT_CTX_DEFAULT))) {
         nft_ctx_buffer_output(n->ctx);

@@ -549,14 +549,22 @@ static void on_due(struct sup *s)
 
 /* ---- from beginning to end ---- */
 
+static int wait_ms(const struct sup *s)
+{
+    uint64_t other = osdns_due(&s->sys.osdns), now = loop_clock(), due = !s->due_ms || (other && other < s->due_ms) ? other : s->due_ms;
+
+    return !due ? -1 : due > now ? (int)(due - now) : 0;
+}
+
 static void run(struct sup *s)
 {
     while (!s->stopping || s->worker) {
-        struct pollfd p[3] = { { s->signals, POLLIN, 0 }, { s->sock, POLLIN, 0 }, { s->pidfd, POLLIN, 0 } };
-        uint64_t now = loop_clock();
+        const struct osdns *o = &s->sys.osdns;
+        struct pollfd p[] = { { s->signals, POLLIN, 0 }, { s->sock, POLLIN, 0 }, { s->pidfd, POLLIN, 0 }, { o->monitor, POLLIN, 0 }, { o->child_fd, POLLIN, 0 } };
 
-        if (poll(p, 3, !s->due_ms ? -1 : s->due_ms > now ? (int)(s->due_ms - now) : 0) < 0)
+        if (poll(p, sizeof(p) / sizeof(p[0]), wait_ms(s)) < 0)
             continue;
+        osdns_turn(&s->sys.osdns);
         if (p[0].revents)
             on_signal(s);
         if (p[1].revents && s->sock >= 0)

@@ -135,7 +135,7 @@ struct nft_want {
     const struct cidr *include, *exclude;
     uint32_t n_include, n_exclude;
 };
-struct nft *nft_open(void);
+struct nft *nft_open(void); /* NULL: no memory, or no nf_tables in this kernel */
 /* The redirect goes with it, for its table belongs to this handle; the guard stays. NULL is fine. */
 void nft_close(struct nft *n);
 /* Replaces whatever there was by what is wanted, in one transaction. */
@@ -150,10 +150,10 @@ unsigned nft_remove(const char *table);
 
 /* ---- undo.c ---- */
 
-enum undo_kind { UNDO_DEVICE, UNDO_RULES, UNDO_TABLE, UNDO_NFT, UNDO_N_KINDS };
+enum undo_kind { UNDO_DEVICE, UNDO_RULES, UNDO_TABLE, UNDO_NFT, UNDO_RESOLVCONF, UNDO_N_KINDS };
 struct undo_entry {
     enum undo_kind kind;
-    char name[16];     /* of device or nft table */
+    char name[16];     /* of device, nft table, or interface of resolvconf */
     uint32_t from, to; /* priorities of rules; number of a routing table in from */
 };
 /* Starts an empty journal in the state directory; the descriptor, or -errno. */
@@ -167,6 +167,53 @@ int undo_parse(const char *text, size_t len, struct undo_entry *out, int max);
 /* Takes back what an earlier shunt left, by its journal and by our marks, and removes the journal. Prints each thing when verbose. A guard that blocks the machine may be
  * kept, so that a restart in strict mode lets nothing out. Number of things removed. */
 unsigned undo_all(const char *state_dir, bool keep_guard, bool verbose);
+
+/* ---- resolved.c, resolvconf.c: for a child that may wait; root: below which /etc and /run are, "" but for tests ---- */
+
+enum told { TOLD_NOBODY, /* nobody there who needs it */ TOLD_BEFORE, /* all is as it should be */ TOLD_NOW, TOLD_FAILED };
+
+/* systemd-resolved asks `server` for every name, through this link. What fails is printed; first: also what stands in the way, and its cache is emptied. */
+enum told resolved_point(int link, const struct addr *server, bool first);
+/* Back to what it was, if it is there; its cache is emptied. link 0: only that. */
+void resolved_leave(int link);
+
+#define RESOLVCONF_NAME "lo.shunt" /* loopback comes first for both programs of that name */
+/* resolvconf puts `server` first. TOLD_NOBODY: /etc/resolv.conf is not its product. */
+enum told resolvconf_point(const char *root, const struct addr *server, char *why);
+int resolvconf_leave(const char *root);
+/* The file itself names `server` only. TOLD_NOBODY: it names no server that would escape the device. */
+enum told resolv_point(const char *root, const struct addr *server, char *why);
+/* Brings back what was before, if the file is ours still: 1; 0: it is not. */
+int resolv_leave(const char *root);
+bool resolv_is_ours(const char *root);
+/* Pure: our file for an old one; the old one for ours (NULL: it is not ours). Owned by the caller, NULL without memory. */
+char *resolv_text(const char *old, const struct addr *server);
+char *resolv_text_before(const char *ours);
+
+/* ---- osdns.c ---- */
+
+struct osdns_want {
+    int link;           /* our device; 0: nobody is to be told */
+    struct addr server; /* that is hijacked on it */
+    bool redirected;    /* the kernel redirects queries to us */
+};
+struct osdns {
+    const char *root;
+    struct osdns_want want;
+    pid_t child; /* 0 = none */
+    int child_fd, monitor; /* to be polled; -1 = none */
+    uint64_t due_ms, kill_ms, last_ms;
+    unsigned n_said;
+    bool first;
+};
+void osdns_init(struct osdns *o, const char *root);
+/* Tells the services, now and whenever they forgot; again after a reload. */
+void osdns_begin(struct osdns *o, const struct osdns_want *w);
+/* When osdns_turn() has something to do (0: only when a descriptor is readable); it does what is due and never waits. */
+uint64_t osdns_due(const struct osdns *o);
+void osdns_turn(struct osdns *o);
+/* They forget us; waits for that, 3 s at most. */
+void osdns_end(struct osdns *o);
 
 /* ---- process.c ---- */
 
@@ -203,6 +250,7 @@ struct sys {
     uint16_t dns_port;   /* 0 = no sockets */
     struct nft *nft;
     bool nft_works;
+    struct osdns osdns;
     bool installed;      /* now, plan and at are in force */
     struct request now;
     struct plan plan;

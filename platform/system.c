@@ -214,9 +214,11 @@ static int try_nft(struct sys *y, const struct request *r, char *why)
 {
     struct nft_want w = nft_want(y, r);
 
-    if (!y->nft && !(y->nft = nft_open()))
-        return -ENOMEM;
-    y->nft_works = nft_probe(y->nft, &w, why) == 0;
+    if (!y->nft)
+        y->nft = nft_open();
+    if (!y->nft)
+        snprintf(why, WHY_MAX, "this kernel has no nf_tables");
+    y->nft_works = y->nft && nft_probe(y->nft, &w, why) == 0;
     if (y->nft_works)
         return 0;
     if (w.strict)
@@ -298,6 +300,23 @@ static void note_changes(struct sys *y)
     note(y, e, sizeof(e) / sizeof(e[0]));
 }
 
+/* Everybody who is to ask us is told, from the device's second address on. */
+static void switch_osdns(struct sys *y)
+{
+    const struct msg_tun *t = &y->now.tun;
+    struct osdns_want w = { .link = y->tun.index, .server = t->addr4.ip, .redirected = y->nft_works && y->dns_port };
+    struct undo_entry e = { .kind = UNDO_RESOLVCONF, .name = RESOLVCONF_NAME };
+
+    if (!t->dns_redirect || !t->auto_route) {
+        osdns_end(&y->osdns);
+        return;
+    }
+    w.server.b[3]++;
+    if (!w.redirected)
+        note(y, &e, 1);
+    osdns_begin(&y->osdns, &w);
+}
+
 static int switch_all(struct sys *y, struct nl *n, const struct request *r, const struct plan *plan, char *why)
 {
     bool strict = r->tun.auto_route && r->tun.strict_route;
@@ -333,6 +352,7 @@ int sys_switch(struct sys *y, struct request *r, char *why)
     y->installed = true;
     y->old_guard = false;
     memset(r, 0, sizeof(*r));
+    switch_osdns(y);
     return 0;
 }
 
@@ -378,6 +398,7 @@ int sys_prepare(struct sys *y, const struct request *r, bool running, char *why)
 void sys_open(struct sys *y, const char *state_dir, uid_t worker)
 {
     *y = (struct sys){ .state_dir = state_dir, .worker = worker, .tun.fd = -1, .dns = { -1, -1, -1, -1 } };
+    osdns_init(&y->osdns, "");
     y->kernel_v6 = access("/proc/net/if_inet6", F_OK) == 0;
     y->old_guard = nft_has(GUARD_NAME);
     undo_all(state_dir, true, false);
@@ -387,7 +408,8 @@ void sys_open(struct sys *y, const char *state_dir, uid_t worker)
 
 void sys_close(struct sys *y)
 {
-    nft_close(y->nft);
+    nft_close(y->nft); /* the redirect first: what is asked from now on is not answered with fake addresses */
+    osdns_end(&y->osdns);
     undo_all(y->state_dir, y->old_guard, false);
     close_fd(&y->journal);
     unbuild(y);

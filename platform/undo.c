@@ -35,6 +35,7 @@ static const struct undo_word {
     [UNDO_RULES] = { "rules", 2 },
     [UNDO_TABLE] = { "table", 1 },
     [UNDO_NFT] = { "nft", 0 },
+    [UNDO_RESOLVCONF] = { "resolvconf", 0 },
 };
 static_assert(sizeof(words) / sizeof(words[0]) == UNDO_N_KINDS, "a word for every kind");
 
@@ -223,6 +224,7 @@ static void take(struct taking *t, const struct undo_entry *e)
         tell(t, e->from ? nl_remove_routes(t->nl, e->from) : 0, "routes of table", text);
         break;
     case UNDO_NFT: take_nft(t, e->name); break;
+    case UNDO_RESOLVCONF: tell(t, !strcmp(e->name, RESOLVCONF_NAME) && resolvconf_leave("") == 0, "resolvconf entry", e->name); break;
     case UNDO_N_KINDS: break;
     }
 }
@@ -241,6 +243,8 @@ unsigned undo_all(const char *state_dir, bool keep_guard, bool verbose)
     }
     take_nft(&t, TABLE_NAME);
     take_nft(&t, GUARD_NAME);
+    if (resolv_leave("") > 0 && ++t.gone && verbose)
+        printf("restored /etc/resolv.conf\n");
     nl_close(t.nl);
     free(e);
     undo_close(state_dir, -1);

@@ -4,11 +4,12 @@
 set -eu
 
 build="gcc libc6-dev cmake ninja-build pkg-config xz-utils libuv1-dev libyaml-dev libssl-dev libc-ares-dev libmnl-dev
-       libnftables-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libzstd-dev libmaxminddb-dev libcurl4-openssl-dev libpsl-dev libnghttp2-dev"
+       libnftables-dev libjansson-dev libmicrohttpd-dev libpcre2-dev libzstd-dev libmaxminddb-dev libcurl4-openssl-dev libpsl-dev libnghttp2-dev
+       libsystemd-dev"
 fuzz="clang libclang-rt-dev llvm"
 demo="iproute2 nftables tcpdump shadowsocks-libev dnsmasq-base busybox socat curl bind9-dnsutils jq procps util-linux"
 test="libcmocka-dev dante-server microsocks iperf3 python3 iputils-ping strace
-      simple-obfs shadowsocks-v2ray-plugin v2ray trojan tinyproxy squid stunnel4 nginx-light openssl python3-cryptography"
+      simple-obfs shadowsocks-v2ray-plugin v2ray trojan tinyproxy squid stunnel4 nginx-light openssl python3-cryptography dbus"
 
 want=
 for step in "$@"; do

@@ -17,6 +17,7 @@
 
 #include "core/log.h"
 #include "dns/private.h"
+#include "transport/transport.h"
 
 #define SRTT_MAX_MS  5000
 #define ADDR_KEEP_MS 300000 /* how long the addresses of a server's name are believed */
@@ -276,6 +277,7 @@ static struct ns *make(struct dns *d, const char *text, const struct ns_spec *n)
     bool plain = (n->kind == NS_UDP || n->kind == NS_TCP) && !*n->via;
     struct ns *s = n->kind == NS_RCODE                          ? ns_rcode_new()
                    : n->kind == NS_SYSTEM || n->kind == NS_DHCP ? ns_system_new()
+                   : n->kind == NS_HTTPS                        ? ns_doh_new()
                    : plain                                      ? ns_plain_new()
                                                                 : ns_stream_new();
 
@@ -339,13 +341,20 @@ struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t colum
         wrong = "names a way (behind #) that is no proxy or group of this profile; it is never asked straight instead";
         code = "unknown-target";
     }
-    if (!wrong && (n->quic || n->kind == NS_TLS || n->kind == NS_HTTPS || n->kind == NS_HTTP)) {
-        wrong = "wants an encrypted way (tls, https or quic), which this build does not have: it is not asked in clear instead";
+    if (!wrong && n->kind == NS_HTTP) {
+        wrong = "would be asked by HTTP in clear, which this build does not do: write https:// or udp://";
         code = "unsupported-key";
     }
     if (wrong) {
         diag_warn(diag, line, column, "dns", code, "the name server \"%s\" %s; it is skipped", host ? host : text, wrong);
     } else {
+        if (n->quic)
+            diag_warn(diag, line, column, "dns", "unsupported-key",
+                      "\"%s\": DNS over QUIC is not supported by this build; tls://%s:%u is asked instead", text, n->host, n->port);
+        if (n->h3)
+            diag_warn(diag, line, column, "dns", "unsupported-key", "\"%s\": HTTP/3 is not supported by this build; HTTP/2 is used instead",
+                      host ? host : text);
+        n->quic = n->h3 = false; /* the same server as without */
         if ((s = find(d, n)))
             s->refs++;
         else
@@ -364,7 +373,18 @@ void ns_put(struct ns *s)
         s->d->resolver.cancel(&s->d->resolver, &s->lookup);
     list_del(&s->node);
     free(s->text);
+    tls_client_free(s->tls);
     s->ops->close(s);
+}
+
+void ns_trust_anew(struct dns *d)
+{
+    list_each_safe (n, tmp, &d->servers) {
+        struct ns *s = container_of(n, struct ns, node);
+
+        tls_client_free(s->tls);
+        s->tls = NULL;
+    }
 }
 
 /* ---- lists ---- */

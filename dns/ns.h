@@ -1,9 +1,11 @@
 /*
  * ns.h - name servers: one question, one answer, however the server is reached
  *
- *   ns_text.c   the text of a profile                       ns_plain.c   UDP and TCP, by c-ares
- *   ns.c        what all kinds share                        ns_stream.c  DNS over a stream: TCP by another way, TLS
- *   race.c      a list of servers, asked one after another  ns_system.c  the system's own, DHCP's
+ *   ns_text.c   the text of a profile                       ns_plain.c    UDP and TCP, by c-ares
+ *   ns.c        what all kinds share                        ns_conn.c     connections and their questions
+ *   race.c      a list of servers, asked one after another  ns_stream.c   ... TCP by another way, TLS
+ *   ns_system.c the system's own, DHCP's                    ns_doh.c      ... HTTPS
+ *                                                           ns_connect.c  the way to a server, TLS
  */
 #ifndef DNS_NS_H
 #define DNS_NS_H
@@ -17,6 +19,7 @@
 
 struct dns;
 struct ns;
+struct tls_client;
 
 /* ---- asking ---- */
 
@@ -68,11 +71,17 @@ struct ns {
     int n_addr;
     uint64_t addr_until_ms;
     struct list_head waiting; /* ns_ask, for the addresses */
+    struct tls_client *tls;   /* once connected: settings, and the session to resume */
 };
 
 /* The server of a text, shared with whoever has the same. NULL: a warning was given (d NULL: not), or no memory. where: line and column. */
 struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t column, struct diag *diag);
 void ns_put(struct ns *s);
+
+/* The system's roots and those of a profile; NULL: the system's only. */
+struct tls_roots *ns_roots(const char *state_dir, const struct cfg_strs *sources);
+/* Servers trust d->roots from now on: sessions that were kept are forgotten. */
+void ns_trust_anew(struct dns *d);
 
 /* For the kinds: ends a question. err 0: msg is what came, checked here. Only from the loop. */
 void ns_answer(struct ns_ask *q, int err, uint8_t *msg, size_t len);
@@ -82,6 +91,7 @@ size_t ns_query(const struct ns_ask *q, uint16_t id, unsigned pad, uint8_t *out)
 /* The kinds. NULL without memory. */
 struct ns *ns_plain_new(void);
 struct ns *ns_stream_new(void);
+struct ns *ns_doh_new(void);
 struct ns *ns_system_new(void);
 struct ns *ns_rcode_new(void);
 

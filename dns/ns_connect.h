@@ -15,6 +15,7 @@ struct ns_connect {
     /* private */
     struct dial dial;
     struct flow_meta meta;
+    struct stream *tls; /* the handshake runs */
     bool dialling;
 };
 int ns_connect_start(struct ns_connect *c);   /* 0: done comes; or -err */

@@ -81,6 +81,7 @@ struct dns {
     struct timer tend; /* log, from time to time */
     /* what we ask */
     struct list_head servers;  /* struct ns */
+    struct tls_roots *roots;   /* that they may be signed by; NULL: the system's */
     struct cidr own[4];        /* nobody there but us */
     struct endpoint listen[2]; /* n_listen of them are dns.listen */
     unsigned n_listen;

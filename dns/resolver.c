@@ -19,6 +19,7 @@
 #include "core/log.h"
 #include "core/pool.h"
 #include "dns/private.h"
+#include "transport/transport.h"
 
 #define OLD_PATIENCE_MS 300
 #define MAIN_MS         500  /* once fallback has answered, main has so long */
@@ -407,6 +408,9 @@ int resolver_configure(struct dns *d, const struct profile *p, struct dns_lists 
     cache_free(d->cache);
     d->routes = routes;
     d->cache = cache;
+    tls_roots_free(d->roots);
+    d->roots = ns_roots(d->state_dir, &p->tls.extra_roots);
+    ns_trust_anew(d);
     return 0;
 }
 
@@ -423,5 +427,6 @@ void resolver_fini(struct dns *d)
     lookup_fini(d);
     routes_put(d->routes);
     cache_free(d->cache);
+    tls_roots_free(d->roots);
     map_fini(&d->flights);
 }

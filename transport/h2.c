@@ -32,6 +32,8 @@
 #define READS_MAX    16
 #define LINGER_MS    5000
 #define FIELDS_MAX   32
+#define STREAMS_UNTOLD                                                                                                                     \
+    256 /* at a time, until the server has said how many; RFC 9113 sets no limit, and one that is refused may be tried again */
 
 struct rx { /* lies in a pooled buffer */
     struct rx *next;
@@ -473,6 +475,7 @@ static nghttp2_session *session_new(struct h2_conn *c)
 
     if (cb && nghttp2_option_new(&opt) == 0) {
         nghttp2_option_set_no_auto_window_update(opt, 1);
+        nghttp2_option_set_peer_max_concurrent_streams(opt, STREAMS_UNTOLD);
         nghttp2_session_client_new2(&ng, cb, c, opt);
     }
     nghttp2_option_del(opt);

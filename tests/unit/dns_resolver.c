@@ -485,7 +485,7 @@ static void servers_that_are_skipped(void **state)
     begin();
     world_start(&w, "dns: { listen: '127.0.0.1:1053', nameserver: ['198.18.0.2', '198.18.77.1:53', '127.0.0.1:1053', 'ftp://x', "
                     "'8.8.8.8#Nobody', 'quic://9.9.9.9:784', "
-                    "'tcp://9.9.9.9#DIRECT', 'https://9.9.9.9/q#h3=true', 'tls://9.9.9.9'] }\n");
+                    "'tcp://9.9.9.9#DIRECT', 'https://9.9.9.9/q#h3=true', 'http://9.9.9.9/q'] }\n");
     static const struct {
         const char *code, *text;
     } all[] = {
@@ -494,9 +494,9 @@ static void servers_that_are_skipped(void **state)
         { "bad-value", "127.0.0.1:1053\" is ourselves" },
         { "bad-value", "has a scheme" },
         { "unknown-target", "names a way" },
-        { "unsupported-key", "quic://9.9.9.9:784\" wants an encrypted way" },
-        { "unsupported-key", "https://9.9.9.9/q#h3=true\" wants an encrypted way" },
-        { "unsupported-key", "tls://9.9.9.9\" wants an encrypted way" },
+        { "unsupported-key", "tls://9.9.9.9:853 is asked instead" },
+        { "unsupported-key", "HTTP/2 is used instead" },
+        { "unsupported-key", "by HTTP in clear" },
     };
 
     assert_int_equal(w.d.n, sizeof(all) / sizeof(all[0]));

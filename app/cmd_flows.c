@@ -121,6 +121,10 @@ static void print_status(json_t *s)
     print_device(tun);
     printf("  DNS         %s%s, fake-IP %lld of %lld names\n", str(dns, "listen"), json_is_true(json_object_get(dns, "redirect")) ? " (all of port 53 is led here)" : "",
            num(dns, "fakeip_used"), num(dns, "fakeip_size"));
+    if (!strcmp(str(dns, "system_asks"), "yes"))
+        printf("  %-11s the system's resolver asks us\n", "");
+    else if (!strcmp(str(dns, "system_asks"), "no"))
+        printf("  %-11s THE SYSTEM'S RESOLVER ASKS SOMEBODY ELSE: rules see addresses instead of names\n", "");
     json_array_foreach(json_object_get(s, "controller"), i, v)
         printf("  %-11s %s\n", i ? "" : "controller", json_string_value(v));
     printf("  flows       %lld live, %s up, %s down\n", num(s, "flows"), human_bytes((double)num(totals, "up"), up), human_bytes((double)num(totals, "down"), down));

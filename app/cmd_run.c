@@ -107,6 +107,11 @@ static void on_stop(struct plat_worker *w)
     loop_stop(((struct worker *)w->owner)->loop);
 }
 
+static void on_listening(struct plat_worker *w, const struct endpoint *at, bool udp, int fd)
+{
+    eng_listening(((struct worker *)w->owner)->eng, at, udp, fd);
+}
+
 static int serve(struct worker *k)
 {
     char why[256];
@@ -136,6 +141,7 @@ int cmd_worker(const struct options *o)
     k.plat.owner = &k;
     k.plat.on_reload = on_reload;
     k.plat.on_stop = on_stop;
+    k.plat.on_listening = on_listening;
     if (!(k.loop = loop_new()))
         return EXIT_NOT_SO;
     in = map_inputs(o, PROFILE_FD, LOCAL_FD);

@@ -416,6 +416,7 @@ json_t *json_status(struct ctl *c)
     const struct diag *d = eng_diag(c->eng);
     json_t *skipped = json_array(), *addrs = json_array(), *listen = json_array();
     char a[ADDR_STRLEN + 8], t[ADDR_STRLEN], sock[4096];
+    static const char *const asked[] = { [PROBE_UNKNOWN] = "unknown", [PROBE_YES] = "yes", [PROBE_NO] = "no" };
     const struct cidr *own[] = { &p->tun.inet4, &p->tun.inet6 };
     struct eng_status st;
     json_t *j;
@@ -433,11 +434,11 @@ json_t *json_status(struct ctl *c)
     json_array_append_new(listen, text(sock));
     if (c->at)
         json_array_append_new(listen, text(c->at));
-    j = json_pack("{s:s, s:s, s:i, s:I, s:o, s:{s:s, s:i, s:o, s:b, s:b, s:i}, s:{s:s, s:b, s:i, s:i}, s:o, s:{s:I, s:I}, s:i, s:b, s:I, s:o}", "version",
+    j = json_pack("{s:s, s:s, s:i, s:I, s:o, s:{s:s, s:i, s:o, s:b, s:b, s:i}, s:{s:s, s:b, s:i, s:i, s:s}, s:o, s:{s:I, s:I}, s:i, s:b, s:I, s:o}", "version",
                      SHUNT_VERSION, "mode", mode_names[eng_mode(c->eng)], "pid", st.supervisor_pid, "uptime_s", (json_int_t)(st.uptime_ms / 1000), "profile",
                      text(st.profile_name), "tun", "device", st.tun.device, "mtu", (int)p->tun.mtu, "addresses", addrs, "vnet_hdr", st.tun.vnet_hdr, "tso",
                      st.tun.tso, "flows", (int)st.n_flows, "dns", "listen", st.dns_listen, "redirect", st.tun.dns_redirect, "fakeip_used",
-                     (int)st.fake_used, "fakeip_size", (int)st.fake_size, "controller", listen, "totals", "up", (json_int_t)st.up_total, "down",
+                     (int)st.fake_used, "fakeip_size", (int)st.fake_size, "system_asks", asked[st.system_asks], "controller", listen, "totals", "up", (json_int_t)st.up_total, "down",
                      (json_int_t)st.down_total, "flows", (int)st.n_flows, "ping_direct", st.ping_direct, "memory", (json_int_t)plat_rss(), "skipped", skipped);
     if (j)
         add_nodes(c, j);

@@ -114,6 +114,8 @@ int dns_new(const struct dns_opts *o, struct dns **out, struct diag *diag)
     d->loop = o->loop;
     d->root = o->root ? o->root : "";
     d->ways = o->ways;
+    d->privileged = o->privileged;
+    d->privileged_arg = o->arg;
     d->write.cb = on_write;
     d->tend.cb = on_tend;
     server_init(d);
@@ -443,6 +445,13 @@ static size_t answer_here(struct dns *d, const uint8_t *m, const struct question
     return 0;
 }
 
+void dns_expect(struct dns *d, const char *name, void (*seen)(void *arg), void *arg)
+{
+    snprintf(d->expected, sizeof(d->expected), "%s", name ? name : "");
+    d->seen = seen;
+    d->seen_arg = arg;
+}
+
 void dns_query(struct dns *d, const void *msg, size_t len, const struct dns_client *c, const struct endpoint *client,
                const struct endpoint *server)
 {
@@ -462,6 +471,11 @@ void dns_query(struct dns *d, const void *msg, size_t len, const struct dns_clie
     case MSG_NOTIMP: n = msg_error(m, RC_NOTIMP, out); break;
     case MSG_BADVERS: n = msg_answer(m, &q, &(struct reply){ .rcode = RC_BADVERS }, out, sizeof(out)); break;
     case MSG_GOOD:
+        if (*d->expected && !strcmp(q.name, d->expected)) {
+            n = msg_answer(m, &q, &(struct reply){ .rcode = RC_NXDOMAIN }, out, sizeof(out));
+            d->seen(d->seen_arg);
+            break;
+        }
         max = !client ? DNS_MAX : q.client_max < DNS_UDP_MAX ? q.client_max : DNS_UDP_MAX;
         if (c->real || !(n = answer_here(d, m, &q, &alias, &by.how, out, max < sizeof(out) ? max : sizeof(out)))) {
             ask_real(d, m, &q, alias, c, client, server, max);

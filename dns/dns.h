@@ -27,6 +27,9 @@ struct dns_opts {
     const char *state_dir;         /* fake-IP log lives here; NULL = memory only */
     const char *root;              /* below which /etc and /run are looked for; borrowed, NULL = "" */
     struct dialer *ways;           /* how servers are reached by a stream; borrowed. NULL: such servers are not asked */
+    /* dns.listen has a port that this process may not open: asks who may. dns_listening() comes, or it returns -errno. NULL: nobody may. */
+    int (*privileged)(void *arg, const struct endpoint *at, bool udp);
+    void *arg;
 };
 
 /* Returns 0 and *out, or -err. */
@@ -55,6 +58,8 @@ int dns_serve_fds(struct dns *d, const int *udp, int n_udp, const int *tcp, int 
 /* Opens and serves dns.listen ("ADDRESS:PORT", ":PORT"; NULL: no more), in place of what was served before. What cannot be opened is only
  * logged. */
 int dns_serve_listen(struct dns *d, const char *listen);
+/* The socket that `privileged` was asked for, handed over; or -errno. */
+void dns_listening(struct dns *d, const struct endpoint *at, bool udp, int fd);
 /* Serves DNS over TCP (2-byte lengths) on an accepted stream, which is handed over (hijacked TCP port 53 of the TUN). */
 void dns_serve_stream(struct dns *d, struct stream *s);
 
@@ -86,6 +91,10 @@ struct dns_client {
 };
 void dns_query(struct dns *d, const void *msg, size_t len, const struct dns_client *c, const struct endpoint *client,
                const struct endpoint *server);
+
+/* Whoever asks for this name (copied; lower case) is told that there is no such name, and seen() is called, until another one is expected (NULL:
+ * none). */
+void dns_expect(struct dns *d, const char *name, void (*seen)(void *arg), void *arg);
 
 /* --- messages in words --- */
 

@@ -68,6 +68,8 @@ struct dns {
     char *state_dir;
     const char *root;    /* "" but for tests */
     struct dialer *ways; /* NULL: every server is asked straight */
+    int (*privileged)(void *arg, const struct endpoint *at, bool udp);
+    void *privileged_arg;
     struct resolver resolver;
     /* what we know */
     struct hosts *hosts;
@@ -98,6 +100,9 @@ struct dns {
     /* whom we answer */
     struct list_head listeners, conns, pending;
     char *listen_text; /* owns; NULL = dns.listen is not served */
+    char expected[64]; /* a name; "" = none */
+    void (*seen)(void *arg);
+    void *seen_arg;
     uint32_t n_conns, n_pending;
 };
 

@@ -423,8 +423,6 @@ static int open_listen(const struct endpoint *at, int type)
         setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
     if (at->ip.ver == 6)
         setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
-    if (type == SOCK_DGRAM && addr_is_unspecified(&at->ip))
-        setsockopt(fd, at->ip.ver == 4 ? IPPROTO_IP : IPPROTO_IPV6, at->ip.ver == 4 ? IP_PKTINFO : IPV6_RECVPKTINFO, &one, sizeof(one));
     if (bind(fd, (struct sockaddr *)&ss, len) == 0 && (type == SOCK_DGRAM || listen(fd, 64) == 0))
         return fd;
     r = -errno;
@@ -463,21 +461,57 @@ unsigned listen_parse(const char *text, struct endpoint at[2])
     return addr_parse(strcmp(host, "localhost") != 0 ? host : "127.0.0.1", &at[0].ip) == 0;
 }
 
-static int serve_at(struct dns *d, const struct endpoint *at)
+static int take_socket(struct dns *d, const struct endpoint *at, bool tcp, int fd)
+{
+    bool anywhere = addr_is_unspecified(&at->ip);
+    int v4 = at->ip.ver == 4, one = 1, r;
+
+    if (anywhere && !tcp) /* the answer must come from the address that was asked */
+        setsockopt(fd, v4 ? IPPROTO_IP : IPPROTO_IPV6, v4 ? IP_PKTINFO : IPV6_RECVPKTINFO, &one, sizeof(one));
+    if ((r = listen_on(d, fd, tcp, true, anywhere)) < 0)
+        close(fd);
+    return r;
+}
+
+static void complain(const struct endpoint *at, bool tcp, int r)
 {
     char text[ENDPOINT_STRLEN];
 
+    log_warn(LOG_DNS, "dns.listen: %s (%s): %s", endpoint_str(at, text), tcp ? "TCP" : "UDP", strerror(-r));
+}
+
+static int serve_at(struct dns *d, const struct endpoint *at)
+{
     for (int tcp = 0; tcp < 2; tcp++) {
         int fd = open_listen(at, tcp ? SOCK_STREAM : SOCK_DGRAM), r = fd;
 
-        if (fd >= 0 && (r = listen_on(d, fd, tcp, true, addr_is_unspecified(&at->ip))) < 0)
-            close(fd);
+        if ((fd == -EACCES || fd == -EPERM) && d->privileged)
+            r = d->privileged(d->privileged_arg, at, !tcp);
+        else if (fd >= 0)
+            r = take_socket(d, at, tcp, fd);
         if (r < 0) {
-            log_warn(LOG_DNS, "dns.listen: %s (%s): %s", endpoint_str(at, text), tcp ? "TCP" : "UDP", strerror(-r));
+            complain(at, tcp, r);
             return r;
         }
     }
     return 0;
+}
+
+void dns_listening(struct dns *d, const struct endpoint *at, bool udp, int fd)
+{
+    struct endpoint wanted[2];
+    unsigned n = listen_parse(d->listen_text, wanted), i = 0;
+
+    while (i < n && !endpoint_eq(&wanted[i], at))
+        i++;
+    if (fd >= 0 && i == n) { /* a reload came in between */
+        close(fd);
+        return;
+    }
+    if (fd >= 0)
+        fd = take_socket(d, at, !udp, fd);
+    if (fd < 0)
+        complain(at, !udp, fd);
 }
 
 int dns_serve_listen(struct dns *d, const char *text)

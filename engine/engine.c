@@ -180,6 +180,18 @@ static void free_input(struct cfg_input *in)
     *in = (struct cfg_input){ 0 };
 }
 
+static int open_privileged(void *arg, const struct endpoint *at, bool udp)
+{
+    struct engine *e = arg;
+
+    return plat_worker_listen(e->worker, at, udp);
+}
+
+void eng_listening(struct engine *e, const struct endpoint *at, bool udp, int fd)
+{
+    dns_listening(e->dns, at, udp, fd);
+}
+
 static int start(struct engine *e, const struct cfg_input *profile, const struct cfg_input *local)
 {
     struct dns_opts dopt;
@@ -197,7 +209,13 @@ static int start(struct engine *e, const struct cfg_input *profile, const struct
     e->mode = e->pol->profile->mode;
     log_threshold = e->pol->profile->log_level;
     e->env.ipv6 = e->pol->profile->ipv6;
-    dopt = (struct dns_opts){ .loop = e->loop, .profile = e->pol->profile, .lists = e->pol->lists, .state_dir = e->state_dir, .ways = &e->ways };
+    dopt = (struct dns_opts){ .loop = e->loop,
+                              .profile = e->pol->profile,
+                              .lists = e->pol->lists,
+                              .state_dir = e->state_dir,
+                              .ways = &e->ways,
+                              .privileged = open_privileged,
+                              .arg = e };
     if ((r = dns_new(&dopt, &e->dns, &e->diag)) == 0)
         ways_check(e->pol, e->dns, &e->diag);
     diag_print(&e->diag, stderr, isatty(2));
@@ -213,6 +231,7 @@ static int start(struct engine *e, const struct cfg_input *profile, const struct
         log_warn(LOG_TUN, "tun.enable is false: there is no device, and the machine's traffic goes its usual way");
     else if ((r = get_tun(e)) < 0 || (r = start_stack(e)) < 0)
         return r;
+    probe_start(e);
     return serve_dns(e);
 }
 
@@ -256,6 +275,7 @@ void eng_free(struct engine *e)
     if (!e)
         return;
     eng_kill(e, NULL);
+    probe_stop(e);
     refresh_fini(e);
     ping_fini(e);
     loop_turn(e->loop, 0); /* the killed are freed at the end of a turn */
@@ -326,6 +346,7 @@ static void use(struct engine *e, struct policy *p, struct diag *d)
     log_threshold = p->profile->log_level;
     set_hijack(e, p->profile);
     dns_serve_listen(e->dns, p->profile->dns.enable ? p->profile->dns.listen : NULL);
+    probe_start(e);
     selected_load(e);
     diag_fini(&e->diag);
     e->diag = *d;
@@ -472,6 +493,7 @@ void eng_status(struct engine *e, struct eng_status *st)
     if (e->pol->profile->dns.enable && e->tun.dns_port)
         snprintf(st->dns_listen, sizeof(st->dns_listen), "127.0.0.1:%u", e->tun.dns_port);
     dns_fake_usage(e->dns, &st->fake_used, &st->fake_size);
+    st->system_asks = e->probe.asked;
     st->n_flows = e->n_flows;
     if (e->stack)
         stack_stats(e->stack, &st->stack);

@@ -97,11 +97,14 @@ struct policy *eng_policy(struct engine *e);      /* borrowed until the next rel
 const struct profile *eng_profile(struct engine *e);
 struct dns;
 struct dns *eng_dns(struct engine *e);
+/* A socket for dns.listen that plat_worker_listen() was asked for: handed over, or -errno. */
+void eng_listening(struct engine *e, const struct endpoint *at, bool udp, int fd);
 enum mode eng_mode(const struct engine *e);
 void eng_set_mode(struct engine *e, enum mode m); /* new flows at once */
 /* Chooses in a select group and remembers it (state file) when profile.store-selected. As out_select(). */
 int eng_select(struct engine *e, struct outbound *group, const char *member);
 
+enum eng_asked { PROBE_UNKNOWN, PROBE_YES, PROBE_NO };
 struct eng_status {
     uint64_t uptime_ms, up_total, down_total; /* bytes of application payload */
     uint64_t up_rate, down_rate;              /* bytes in the last full second */
@@ -109,6 +112,7 @@ struct eng_status {
     const char *profile_name;
     char dns_listen[ENDPOINT_STRLEN];
     uint32_t fake_used, fake_size;
+    enum eng_asked system_asks;               /* did a look-up by the system's own resolver reach us? */
     uint32_t n_flows;
     struct stack_stats stack;
     bool ping_direct;                         /* true echo replies are possible */

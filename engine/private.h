@@ -127,6 +127,13 @@ struct ping_table {
     bool possible;
 };
 
+/* Does this machine ask us? See probe.c. */
+struct probe {
+    struct timer timer;
+    bool waits; /* for the query */
+    enum eng_asked asked;
+};
+
 struct engine {
     struct loop *loop;
     struct plat_worker *worker;
@@ -159,6 +166,7 @@ struct engine {
     uint64_t source_said_ms;
     struct udp_table udp;
     struct ping_table ping;
+    struct probe probe;
 };
 
 void eng_count(struct engine *e, struct flow *f, uint64_t up, uint64_t down);
@@ -184,6 +192,9 @@ int refresh_set(struct engine *e);
 /* Puts a policy in force that was built beside the one in use (engine.c); p is handed over, *d emptied. rules: only they and the lists are other, flows and outbounds go on as they are. */
 void eng_adopt(struct engine *e, struct policy *p, struct diag *d);
 void eng_adopt_rules(struct engine *e, struct policy *p, struct diag *d);
+void probe_start(struct engine *e); /* at the start, and again after a reload */
+void probe_stop(struct engine *e);
+
 void selected_load(struct engine *e);
 void selected_save(struct engine *e, const char *group, const char *member);
 

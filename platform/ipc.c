@@ -164,13 +164,24 @@ static const char *check_route(const struct msg_route *r)
     return good ? NULL : "a route is out of bounds";
 }
 
+static const char *check_listen(const struct msg_listen *l)
+{
+    if (l->at.ip.ver != 4 && l->at.ip.ver != 6)
+        return "it listens on no address";
+    if (!l->at.port || l->at.port > 1023 || !is_bool(l->udp))
+        return "it can open this port itself";
+    return NULL;
+}
+
 const char *ipc_check(const struct msg *m)
 {
     switch (m->type) {
     case MSG_TUN: return check_tun(&m->tun);
     case MSG_ROUTE: return check_route(&m->route);
     case MSG_OWNER: return m->owner.inode ? NULL : "a socket has a number";
+    case MSG_LISTEN: return check_listen(&m->listen);
     case MSG_READY:
+    case MSG_PROBE:
     case MSG_KEPT: return NULL;
     default: return "a worker does not say this";
     }

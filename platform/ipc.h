@@ -12,6 +12,9 @@
  *   MSG_KEPT                      ──►                                 they were refused: the old ones stay
  *   MSG_OWNER                     ──►                                 whose socket? any number under way
  *                                 ◄──   MSG_OWNER_IS                  each gets its answer, in order
+ *   MSG_LISTEN                    ──►                                 a socket on a port below 1024
+ *                                 ◄──   MSG_LISTENING + descriptor
+ *   MSG_PROBE                     ──►                                 a name for the machine's own resolver to be asked about: its query should come here
  *                                 ◄──   MSG_STOP                      on SIGTERM
  *
  * The worker is not trusted: what it sends is checked field by field (ipc_check) and is accepted only in the state that expects it.
@@ -28,12 +31,15 @@ enum msg_type {
     MSG_READY,
     MSG_KEPT,
     MSG_OWNER,
-    MSG_LAST_OF_WORKER = MSG_OWNER,
+    MSG_LISTEN,
+    MSG_PROBE,
+    MSG_LAST_OF_WORKER = MSG_PROBE,
     MSG_TUN_OK,
     MSG_READY_OK,
     MSG_FAILED,
     MSG_RELOAD,
     MSG_OWNER_IS,
+    MSG_LISTENING,
     MSG_STOP
 };
 
@@ -68,6 +74,14 @@ struct msg {
             uint32_t id, uid;
             uint64_t inode;
         } owner;
+        struct msg_listen { /* MSG_LISTENING, too */
+            struct endpoint at;
+            uint8_t udp;
+            int32_t err; /* of the answer: -errno, or 0 with a descriptor */
+        } listen;
+        struct msg_probe {
+            uint64_t token;
+        } probe;
         struct msg_owner_is {
             uint32_t id;
             int32_t pid; /* 0 = not found */

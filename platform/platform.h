@@ -71,6 +71,8 @@ struct plat_worker {
      * the files that were taken last. */
     void (*on_reload)(struct plat_worker *w, int profile_fd, int local_fd);
     void (*on_stop)(struct plat_worker *w); /* end in order now; also when the supervisor is gone */
+    /* The answer to plat_worker_listen(): a socket, handed over, or -errno. May be NULL. */
+    void (*on_listening)(struct plat_worker *w, const struct endpoint *at, bool udp, int fd);
     void *owner;
     bool told_stop, took_profile; /* private, as what follows */
     struct list_head owners;
@@ -89,6 +91,14 @@ int plat_worker_tun(struct plat_worker *w, const struct plat_tun *want, struct p
 int plat_worker_ready(struct plat_worker *w, char why[256]);
 /* Watches the message socket on the loop from now on. */
 int plat_worker_watch(struct plat_worker *w, struct loop *l);
+
+/* Asks for a bound (and listening) non-blocking socket on a port below 1024, which this process may not open. 0: on_listening comes; or -errno. */
+int plat_worker_listen(struct plat_worker *w, const struct endpoint *at, bool udp);
+
+#define PLAT_PROBE_NAME 64
+/* Lets the machine look up the name plat_probe_name() as any program would. If the system asks us, the query comes within a second. 0 or -errno. */
+int plat_worker_probe(struct plat_worker *w, uint64_t token);
+const char *plat_probe_name(uint64_t token, char buf[PLAT_PROBE_NAME]);
 
 /* ---- whose socket? ---- */
 

@@ -362,6 +362,24 @@ static const char *on_owner(struct sup *s, const struct msg *m)
     return NULL;
 }
 
+static const char *on_listen(struct sup *s, const struct msg *m)
+{
+    struct msg is = ipc_msg(MSG_LISTENING);
+    int fd = sys_listen(&s->sys, &m->listen.at, m->listen.udp);
+
+    is.listen = m->listen;
+    is.listen.err = fd < 0 ? fd : 0;
+    tell(s, is, &fd, fd >= 0);
+    close_fd(&fd);
+    return NULL;
+}
+
+static const char *on_probe(struct sup *s, const struct msg *m)
+{
+    osdns_probe(&s->sys.osdns, m->probe.token);
+    return NULL;
+}
+
 static const struct expected {
     enum msg_type type;
     unsigned states;
@@ -372,6 +390,8 @@ static const struct expected {
     { MSG_READY, 1u << SUP_START | 1u << SUP_BUILT | 1u << SUP_RELOAD, on_ready },
     { MSG_KEPT, 1u << SUP_RELOAD, on_kept },
     { MSG_OWNER, 1u << SUP_READY | 1u << SUP_RELOAD, on_owner },
+    { MSG_LISTEN, 1u << SUP_START | 1u << SUP_BUILT | 1u << SUP_READY | 1u << SUP_RELOAD, on_listen },
+    { MSG_PROBE, 1u << SUP_READY | 1u << SUP_RELOAD, on_probe },
 };
 
 static const char *take(struct sup *s, const struct msg *m)
@@ -560,7 +580,8 @@ static void run(struct sup *s)
 {
     while (!s->stopping || s->worker) {
         const struct osdns *o = &s->sys.osdns;
-        struct pollfd p[] = { { s->signals, POLLIN, 0 }, { s->sock, POLLIN, 0 }, { s->pidfd, POLLIN, 0 }, { o->monitor, POLLIN, 0 }, { o->child_fd, POLLIN, 0 } };
+        struct pollfd p[] = { { s->signals, POLLIN, 0 },  { s->sock, POLLIN, 0 },     { s->pidfd, POLLIN, 0 },
+                              { o->monitor, POLLIN, 0 },  { o->child_fd, POLLIN, 0 }, { o->prober_fd, POLLIN, 0 } };
 
         if (poll(p, sizeof(p) / sizeof(p[0]), wait_ms(s)) < 0)
             continue;

@@ -200,8 +200,8 @@ struct osdns_want {
 struct osdns {
     const char *root;
     struct osdns_want want;
-    pid_t child; /* 0 = none */
-    int child_fd, monitor; /* to be polled; -1 = none */
+    pid_t child, prober; /* 0 = none */
+    int child_fd, prober_fd, monitor; /* to be polled; -1 = none */
     uint64_t due_ms, kill_ms, last_ms;
     unsigned n_said;
     bool first;
@@ -214,6 +214,8 @@ uint64_t osdns_due(const struct osdns *o);
 void osdns_turn(struct osdns *o);
 /* They forget us; waits for that, 3 s at most. */
 void osdns_end(struct osdns *o);
+/* Looks plat_probe_name(token) up as an ordinary program does, in a child without any right; not while another does. */
+void osdns_probe(struct osdns *o, uint64_t token);
 
 /* ---- process.c ---- */
 
@@ -263,6 +265,8 @@ void sys_close(struct sys *y);
 /* Builds the device at the first start and finds out whether the rest of r is possible. Refuses, once a worker is running, what cannot change under it. On error nothing is
  * changed. Afterwards tun, dns, nft_works and chosen are what the worker may hear. */
 int sys_prepare(struct sys *y, const struct request *r, bool running, char *why);
+/* A bound socket of the worker's on a port that needs privilege, listening if it is TCP. The descriptor, or -errno. */
+int sys_listen(struct sys *y, const struct endpoint *at, bool udp);
 /* Puts r, which was prepared last, in force in the place of what is. On success *r is handed over; on error all is as before. */
 int sys_switch(struct sys *y, struct request *r, char *why);
 

@@ -70,6 +70,28 @@ static int dns_socket(int family, int type, uint16_t port)
     return r;
 }
 
+int sys_listen(struct sys *y, const struct endpoint *at, bool udp)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = endpoint_to_sockaddr(at, &ss);
+    int fd, one = 1, r;
+
+    setfsuid(y->worker); /* routing and nft take it for the worker's own */
+    fd = socket(ss.ss_family, (udp ? SOCK_DGRAM : SOCK_STREAM) | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    r = fd < 0 ? -errno : 0;
+    if (r == 0 && !udp)
+        setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one));
+    if (r == 0 && at->ip.ver == 6)
+        setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &one, sizeof(one));
+    if (r == 0 && (bind(fd, (struct sockaddr *)&ss, len) < 0 || (!udp && listen(fd, 64) < 0)))
+        r = -errno;
+    setfsuid(geteuid());
+    if (r == 0)
+        return fd;
+    close_fd(&fd);
+    return r;
+}
+
 /* All four on one port that was free for the first. -EADDRINUSE: try again. */
 static int dns_sockets_once(struct sys *y)
 {

@@ -5,7 +5,8 @@
  * and brings two things: the profile anew, or the order to stop. The end of the socket is that order, too: without the supervisor nothing of ours may go on, or our
  * copy of the descriptor would keep the device alive.
  *
- * Only one such answer is ever under way, and before it the supervisor sends nothing but MSG_STOP and answers about sockets, which are kept for their askers (process.c).
+ * Only one such answer is ever under way, and before it the supervisor sends nothing but MSG_STOP and answers that nobody waits for: about sockets (process.c), and
+ * sockets that were asked for.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -57,6 +58,25 @@ static int recv_patiently(int sock, struct msg *m, int fds[MSG_FDS], int *n)
     return r;
 }
 
+/* An answer that nobody waits for: it goes to whom it is for, with its descriptors. */
+static bool in_passing(struct plat_worker *w, const struct msg *m, int *fds, int n)
+{
+    if (m->type == MSG_LISTENING) {
+        int r = n ? fds[--n] : m->listen.err < 0 ? m->listen.err : -EPROTO;
+
+        if (w->on_listening)
+            w->on_listening(w, &m->listen.at, m->listen.udp, r);
+        else if (r >= 0)
+            close(r);
+    } else if (m->type == MSG_OWNER_IS) {
+        owner_is(w, m);
+    } else {
+        return false;
+    }
+    close_all(fds, n);
+    return true;
+}
+
 /* Sends m and waits for the answer of type want; its descriptors, if any, are the caller's. */
 static int ask(struct plat_worker *w, struct msg *m, enum msg_type want, int fds[MSG_FDS], int *n, char *why)
 {
@@ -64,8 +84,8 @@ static int ask(struct plat_worker *w, struct msg *m, enum msg_type want, int fds
 
     *why = 0;
     if ((r = send_patiently(w->io.fd, m)) == 0)
-        while ((r = recv_patiently(w->io.fd, m, fds, n)) == 0 && m->type == MSG_OWNER_IS)
-            owner_is(w, m);
+        while ((r = recv_patiently(w->io.fd, m, fds, n)) == 0 && in_passing(w, m, fds, *n))
+            *n = 0;
     if (r < 0) {
         snprintf(why, WHY_MAX, "the supervisor does not answer: %s", err_str(r));
         return r;
@@ -165,6 +185,29 @@ int plat_worker_ready(struct plat_worker *w, char why[256])
     return r;
 }
 
+int plat_worker_listen(struct plat_worker *w, const struct endpoint *at, bool udp)
+{
+    struct msg m = ipc_msg(MSG_LISTEN);
+
+    m.listen.at = *at;
+    m.listen.udp = udp;
+    return send_patiently(w->io.fd, &m);
+}
+
+int plat_worker_probe(struct plat_worker *w, uint64_t token)
+{
+    struct msg m = ipc_msg(MSG_PROBE);
+
+    m.probe.token = token;
+    return ipc_send(w->io.fd, &m, NULL, 0);
+}
+
+const char *plat_probe_name(uint64_t token, char buf[PLAT_PROBE_NAME])
+{
+    snprintf(buf, PLAT_PROBE_NAME, "probe-%016llx.shunt.test", (unsigned long long)token);
+    return buf;
+}
+
 static void stop(struct plat_worker *w)
 {
     io_want(&w->io, 0);
@@ -195,10 +238,8 @@ static void on_message(struct io *io, uint32_t ready)
         return;
     if (r == 0 && m.type == MSG_RELOAD && n == 2)
         reload(w, fds[0], fds[1]);
-    else
+    else if (r < 0 || !in_passing(w, &m, fds, n))
         close_all(fds, n);
-    if (r == 0 && m.type == MSG_OWNER_IS)
-        owner_is(w, &m);
     if (r < 0 || m.type == MSG_STOP || w->told_stop)
         stop(w);
 }

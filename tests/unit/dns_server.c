@@ -2,6 +2,7 @@
  * dns_server.c - queries by sockets: batches of datagrams, the address that was asked, connections with many questions, with junk, with
  * patience or without
  */
+#include <linux/capability.h>
 #include <poll.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -348,6 +349,118 @@ static void listening_elsewhere_after_a_reload(void **state)
     end();
 }
 
+/* ---- a port that needs privilege ---- */
+
+static struct endpoint asked[4];
+static bool asked_udp[4];
+static unsigned n_asked;
+static int say;
+
+static int privileged(void *arg, const struct endpoint *at, bool udp)
+{
+    assert_ptr_equal(arg, &w);
+    asked[n_asked] = *at;
+    asked_udp[n_asked++] = udp;
+    return say;
+}
+
+/* Takes CAP_NET_BIND_SERVICE away, or gives it back. */
+static void may_bind(bool on)
+{
+    struct __user_cap_header_struct h = { _LINUX_CAPABILITY_VERSION_3, 0 };
+    struct __user_cap_data_struct c[2];
+
+    assert_int_equal(syscall(SYS_capget, &h, c), 0);
+    if (on)
+        c[0].effective |= c[0].permitted & 1u << CAP_NET_BIND_SERVICE;
+    else
+        c[0].effective &= ~(1u << CAP_NET_BIND_SERVICE);
+    assert_int_equal(syscall(SYS_capset, &h, c), 0);
+}
+
+/* A socket on a free port, as the one who may would hand it over. */
+static int bound(int type)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int fd = socket(AF_INET, type | SOCK_NONBLOCK, 0);
+
+    assert_int_equal(bind(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    if (type == SOCK_STREAM)
+        listen(fd, 8);
+    return fd;
+}
+
+static bool is_open(int fd)
+{
+    return fcntl(fd, F_GETFD) >= 0;
+}
+
+static void a_port_that_needs_privilege(void **state)
+{
+    static const struct endpoint at = { { 4, { 127, 0, 0, 1 } }, 853 }, no_longer = { { 4, { 127, 0, 0, 1 } }, 854 };
+    int fd[3];
+
+    world_begin(&w);
+    w.opts.privileged = privileged;
+    w.opts.arg = &w;
+    world_start(&w, "dns: { nameserver: ['127.0.0.1:9'] }\n");
+    may_bind(false);
+    n_asked = 0;
+    say = 0;
+    if (dns_serve_listen(w.dns, "127.0.0.1:853") == 0 && !n_asked) {
+        may_bind(true);
+        world_end(&w);
+        print_message("every port may be opened here\n");
+        skip();
+    }
+    assert_int_equal(n_asked, 2);
+    assert_true(asked_udp[0] && !asked_udp[1] && endpoint_eq(&asked[0], &at) && endpoint_eq(&asked[1], &at));
+    fd[0] = bound(SOCK_DGRAM);
+    fd[1] = bound(SOCK_STREAM);
+    fd[2] = bound(SOCK_DGRAM);
+    dns_listening(w.dns, &at, true, fd[0]);
+    dns_listening(w.dns, &at, false, fd[1]);
+    dns_listening(w.dns, &no_longer, true, fd[2]);
+    assert_true(is_open(fd[0]) && is_open(fd[1]) && !is_open(fd[2]));
+    assert_int_equal(dns_serve_listen(w.dns, "127.0.0.1:853"), 0); /* the same: it stays */
+    assert_true(is_open(fd[0]) && is_open(fd[1]) && n_asked == 2);
+    assert_int_equal(dns_serve_listen(w.dns, NULL), 0);
+    assert_true(!is_open(fd[0]) && !is_open(fd[1]));
+    dns_listening(w.dns, &at, true, -EADDRINUSE); /* too late, and no */
+
+    say = -EPIPE; /* nobody is there */
+    assert_int_equal(dns_serve_listen(w.dns, "127.0.0.1:853"), -EPIPE);
+    assert_int_equal(n_asked, 3);
+    may_bind(true);
+    world_end(&w);
+}
+
+/* ---- a name that somebody waits for ---- */
+
+static unsigned n_seen;
+
+static void on_seen(void *arg)
+{
+    n_seen += arg == &w;
+}
+
+static void a_name_that_is_waited_for(void **state)
+{
+    start("127.0.0.1");
+    dns_expect(w.dns, "probe.shunt.test", on_seen, &w);
+    assert_string_equal(world_ask_here(&w, "other.shunt.test", 1, ASK_RD),
+                        "NOERROR aa rd ra | other.shunt.test A | other.shunt.test 1 A 198.18.0.4");
+    assert_int_equal(n_seen, 0);
+    assert_string_equal(world_ask_here(&w, "Probe.shunt.TEST", 1, ASK_RD), "NXDOMAIN aa rd ra | Probe.shunt.TEST A");
+    assert_string_equal(world_ask_here(&w, "probe.shunt.test", 28, ASK_RD), "NXDOMAIN aa rd ra | probe.shunt.test AAAA");
+    assert_int_equal(n_seen, 2);
+    dns_expect(w.dns, NULL, NULL, NULL);
+    assert_string_equal(world_ask_here(&w, "probe.shunt.test", 1, ASK_RD),
+                        "NOERROR aa rd ra | probe.shunt.test A | probe.shunt.test 1 A 198.18.0.5");
+    assert_int_equal(n_seen, 2);
+    end();
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -359,6 +472,8 @@ int main(void)
         cmocka_unit_test(connections_that_are_ended),
         cmocka_unit_test(only_so_many_connections),
         cmocka_unit_test(listening_elsewhere_after_a_reload),
+        cmocka_unit_test(a_port_that_needs_privilege),
+        cmocka_unit_test(a_name_that_is_waited_for),
     };
 
     return cmocka_run_group_tests(tests, quiet, NULL);

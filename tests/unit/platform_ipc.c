@@ -373,10 +373,10 @@ static void only_what_a_worker_says(void **state)
 {
     for (uint32_t type = 0; type < 1000; type++) {
         struct msg m = good();
-        bool of_worker = type == MSG_TUN || type == MSG_READY || type == MSG_KEPT;
+        bool of_worker = type == MSG_TUN || type == MSG_READY || type == MSG_KEPT || type == MSG_PROBE;
 
         m.type = type;
-        if (type == MSG_ROUTE || type == MSG_OWNER)
+        if (type == MSG_ROUTE || type == MSG_OWNER || type == MSG_LISTEN)
             continue;
         assert_int_equal(!ipc_check(&m), of_worker);
     }
@@ -385,6 +385,27 @@ static void only_what_a_worker_says(void **state)
 
         m.type |= 1u << bit;
         assert_non_null(ipc_check(&m));
+    }
+}
+
+static void sockets_that_need_privilege(void **state)
+{
+    static const struct {
+        uint8_t ver;
+        uint16_t port;
+        uint8_t udp;
+        bool good;
+    } rows[] = { { 4, 53, 1, true },     { 6, 53, 0, true }, { 4, 1, 0, true },   { 4, 1023, 1, true }, { 4, 1024, 1, false },
+                 { 4, 65535, 1, false }, { 4, 0, 1, false }, { 0, 53, 1, false }, { 5, 53, 1, false },  { 4, 53, 2, false } };
+
+    for (size_t i = 0; i < COUNT(rows); i++) {
+        struct msg m = ipc_msg(MSG_LISTEN);
+
+        m.listen.at.ip.ver = rows[i].ver;
+        m.listen.at.port = rows[i].port;
+        m.listen.udp = rows[i].udp;
+        if (!ipc_check(&m) != rows[i].good)
+            fail_msg("row %zu", i);
     }
 }
 
@@ -402,6 +423,7 @@ int main(void)
         cmocka_unit_test(device_names_are_safe_everywhere),
         cmocka_unit_test(routes_are_of_their_kind),
         cmocka_unit_test(a_question_names_a_socket),
+        cmocka_unit_test(sockets_that_need_privilege),
         cmocka_unit_test(only_what_a_worker_says),
     };
 

@@ -14,6 +14,7 @@ static const char *const words[ERR_MAX - ERR_BASE] = {
     [ERR_NAME - ERR_BASE] = "the name does not resolve",
     [ERR_UNSUPPORTED - ERR_BASE] = "not supported",
     [ERR_CLOSED - ERR_BASE] = "closed by shunt",
+    [ERR_CIRCLE - ERR_BASE] = "a circle: it would have to wait for itself",
     [ERR_LIMIT - ERR_BASE] = "a limit is reached",
     [ERR_EARLY - ERR_BASE] = "the server hung up before its first word",
     [ERR_SILENT - ERR_BASE] = "the server takes connections and says nothing",

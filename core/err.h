@@ -16,6 +16,7 @@ enum {
     ERR_NAME,           /* the name does not resolve */
     ERR_UNSUPPORTED,    /* this outbound or build cannot do that */
     ERR_CLOSED,         /* closed from our side (shutdown, kill, reload) */
+    ERR_CIRCLE,         /* what it waits for waits for it */
     ERR_LIMIT,          /* one of our own bounds is reached */
     ERR_EARLY,          /* the peer hung up before its first word */
     ERR_SILENT,         /* the peer took the connection and then said nothing */

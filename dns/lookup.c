@@ -250,7 +250,7 @@ static int res_lookup(struct resolver *r, struct lookup *l)
     struct asking *q;
 
     if (l->depth > DEPTH_MAX)
-        return -ELOOP;
+        return -ERR_CIRCLE;
     if (!(q = calloc(1, sizeof(*q))))
         return -ENOMEM;
     q->d = d;

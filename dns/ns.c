@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "core/err.h"
 #include "core/log.h"
 #include "dns/private.h"
 #include "transport/transport.h"
@@ -161,7 +162,7 @@ static int wait_address(struct ns *s, struct ns_ask *q)
     int r;
 
     if (s->looking && q->depth >= s->lookup.depth)
-        return -ELOOP; /* it is asked so that its own address may be found */
+        return -ERR_CIRCLE; /* it is asked so that its own address may be found */
     if (!s->looking) {
         s->lookup = (struct lookup){ .host = s->spec.host, .why = LOOKUP_BOOT, .depth = (uint8_t)(q->depth + 1), .done = on_addresses };
         if ((r = res->lookup(res, &s->lookup)) < 0)

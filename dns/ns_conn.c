@@ -12,8 +12,8 @@
  * Everything happens in jobs at the end of a turn: questions of one turn leave together, and nobody is told anything while he asks.
  *
  * A question that is part of a dial must not wait for a connection that waits for that dial. Each knows how many look-ups wait for it
- * (depth); a question waits for a connection under construction only if that was begun for fewer; else it gets its own, until the depth is
- * the limit.
+ * (depth); a question waits for a connection under construction only if that was begun for as many or more; else it gets its own, until the
+ * depth is the limit. A stream by a proxy may be there before the proxy is: until something is heard on it, it is under construction.
  */
 #include "dns/ns_conn.h"
 
@@ -45,6 +45,12 @@ static unsigned room_of(const struct conn *c)
     if (c->cs->s.spec.disable_reuse)
         return n && !c->used;
     return n < IN_FLIGHT ? n : IN_FLIGHT;
+}
+
+/* May it wait for this one? */
+static bool suits(const struct conn *c, const struct turn *t)
+{
+    return c->heard || t->q->depth <= c->connect.depth;
 }
 
 uint8_t *conn_room(uint8_t **buf, size_t len, size_t *cap, size_t n)
@@ -149,11 +155,11 @@ static bool may_wait(const struct conn_ns *cs, const struct turn *t, unsigned nt
 
     list_each_safe (n, tmp, &cs->conns) {
         const struct conn *c = container_of(n, struct conn, node);
-        bool comes = !c->up && t->q->depth <= c->connect.depth;
+        bool comes = !c->up && suits(c, t);
 
         if (c->ending)
             continue;
-        if (!alone && (room_of(c) || comes))
+        if (!alone && (comes || (room_of(c) && suits(c, t))))
             return true;
         coming += comes;
     }
@@ -177,11 +183,12 @@ static void take_disappointed(const struct conn *c, struct list_head *mine)
     }
 }
 
-/* Its questions are asked again, once; those that waited for one that never took any, only if the server has another address. */
+/* Its questions are asked again, once; those of one that failed and on which nothing was ever heard, only if the server has
+ * another address. */
 static void conn_end(struct conn *c, struct list_head *failed)
 {
     struct conn_ns *cs = c->cs;
-    bool hopeless = !c->used && cs->s.n_addr < 2;
+    bool hopeless = !(c->heard || (c->used && !c->err)) && cs->s.n_addr < 2;
     struct list_head mine;
 
     list_init(&mine);
@@ -237,6 +244,7 @@ static void on_connected(struct ns_connect *nc, struct stream *s, int err)
         return;
     }
     c->up = true;
+    c->heard = c->cs->s.spec.kind == NS_TLS || c->cs->s.spec.kind == NS_HTTPS;
     c->since_ms = loop_now(c->cs->s.d->loop);
     conn_serve(c->cs);
 }
@@ -285,8 +293,14 @@ static void fill(struct conn *c)
     struct conn_ns *cs = c->cs;
     bool some = false;
 
-    while (!list_empty(&cs->queue) && c->n_turns < room_of(c)) {
-        put_on(c, container_of(list_first(&cs->queue), struct turn, node));
+    list_each_safe (n, tmp, &cs->queue) {
+        struct turn *t = container_of(n, struct turn, node);
+
+        if (c->n_turns >= room_of(c))
+            break;
+        if (!suits(c, t))
+            continue;
+        put_on(c, t);
         some = true;
     }
     if (some && !c->ending)
@@ -315,7 +329,7 @@ static void serve(struct conn_ns *cs, struct list_head *failed)
 
         if (may_wait(cs, t, nth++))
             continue;
-        if ((t->err = cs->n_conns < CONNS_MAX || cs->s.spec.disable_reuse ? conn_open(cs, t->q->depth) : -ELOOP) == 0)
+        if ((t->err = cs->n_conns < CONNS_MAX || cs->s.spec.disable_reuse ? conn_open(cs, t->q->depth) : -ERR_CIRCLE) == 0)
             continue;
         list_del(n);
         list_append(failed, n);

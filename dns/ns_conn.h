@@ -31,6 +31,7 @@ struct conn {
     struct conn_ns *cs;
     struct ns_connect connect;
     bool up;           /* else under construction */
+    bool heard;        /* the server has said something: it does not wait for a dial any more, as a stream by a proxy may */
     bool ending, used; /* used: it has carried a question */
     int err;           /* why it is to end; 0 = in order */
     struct list_head turns;

@@ -126,6 +126,7 @@ static void conn_read(struct stream_conn *k)
         n = at ? stream_read(k->s, &(struct iovec){ at, want }, 1) : -ENOMEM;
         if (n > 0) {
             k->in_len += (size_t)n;
+            k->c.heard = true;
             k->c.since_ms = loop_now(l);
             take_messages(k);
         }

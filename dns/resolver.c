@@ -278,7 +278,7 @@ static int join(struct dns *d, const struct qkey *k, const struct route *route, 
     int r;
 
     if (f && w && comes_back(d, f, w))
-        return -ELOOP;
+        return -ERR_CIRCLE;
     if (!f && (r = flight_start(d, k, route, depth, &f)) < 0)
         return r;
     if (!w)
@@ -304,7 +304,7 @@ static int ask_with_old(struct dns *d, const struct qkey *k, const struct route 
 {
     int r = join(d, k, route, depth, w);
 
-    if (r == -ELOOP)
+    if (r == -ERR_CIRCLE)
         return r;
     if ((w->old = malloc(len + DNS_OPT))) {
         memcpy(w->old, old, len);
@@ -343,7 +343,7 @@ int resolve(struct dns *d, const struct qkey *k, const char *name, unsigned why,
     int r;
 
     if (depth > DEPTH_MAX)
-        return -ELOOP;
+        return -ERR_CIRCLE;
     if (!(buf = buf_get()))
         return -ENOMEM;
     r = ask_cached(d, k, route, depth, w, buf);

@@ -10,6 +10,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "core/err.h"
 #include "outbound/under.h"
 
 #define IDLE_MS 60000
@@ -176,7 +177,7 @@ int grpc_pool_open(struct under_dial *x, struct stream **out)
     if (!p->dial && (r = make(p, x->carrier.depth)) < 0)
         return r;
     if (x->carrier.depth > p->dial->carrier.depth && carrier_asks(&p->dial->carrier))
-        return -ELOOP; /* it may be for this answer that the connection waits */
+        return -ERR_CIRCLE; /* it may be for this answer that the connection waits */
     list_append(&p->waiting, &x->wait);
     return 0;
 }

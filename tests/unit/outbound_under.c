@@ -585,7 +585,7 @@ static void test_no_waiting_in_a_circle(void **state)
     call(&c[0], "grpc name");
     assert_non_null(w.asked);
     c[1] = (struct call){ .o = c[0].o, .d = { .to = c[0].d.to, .meta = &deeper, .done = on_done } };
-    assert_int_equal(out_dial(c[1].o, &c[1].d), -ELOOP);
+    assert_int_equal(out_dial(c[1].o, &c[1].d), -ERR_CIRCLE);
     call(&c[2], "grpc name"); /* others do */
     world_answer(&w, "127.0.0.1", 0);
     assert_int_equal(out_dial(c[1].o, &c[1].d), 0); /* and the address is known now */

@@ -82,6 +82,8 @@ grep -q 'shunt -> lists.test:80 | - | ss |' "$DIR/shunt.log" && grep -q '/nets c
 ok
 step "new content is in force after a refresh, flows live on"
 in_app timeout 20 $PEER exchange 4 b.test 9000 20000000 & exchange=$!
+exchanging() { api /connections | jq -e 'any(.connections[]; .metadata.host == "b.test")'; }
+wait_for 5 exchanging || fail "no flow"
 printf 'a.test\n+.b.test\n' >"$DIR/www/ads"
 [ "$(refreshed rules/ads)" = 204 ] || fail "$(cat "$DIR/answer")"
 wait_for 5 refused b.test || fail "not in force"

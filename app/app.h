@@ -41,6 +41,7 @@ int cmd_explain(const struct options *o);
 int cmd_mode(const struct options *o);
 int cmd_groups(const struct options *o);
 int cmd_use(const struct options *o);
+int cmd_delay(const struct options *o);
 int cmd_flows(const struct options *o);
 int cmd_dns(const struct options *o);
 int cmd_provider(const struct options *o);

@@ -51,36 +51,57 @@ int cmd_mode(const struct options *o)
     return r;
 }
 
-static void print_group(json_t *g)
+/* The last test with the group's url; -1: never tested, 0: it failed. */
+static long long last_delay(json_t *proxy, const char *url)
 {
-    const char *now = json_string_value(json_object_get(g, "now"));
+    json_t *list = url && *url ? json_object_get(json_object_get(json_object_get(proxy, "extra"), url), "history") : json_object_get(proxy, "history");
+    size_t n = json_array_size(list);
+
+    return n ? json_integer_value(json_object_get(json_array_get(list, n - 1), "delay")) : -1;
+}
+
+static void print_member(json_t *proxies, const char *name, const char *url, bool chosen)
+{
+    long long ms = last_delay(json_object_get(proxies, name), url);
+
+    printf("    %s ", chosen ? "*" : " ");
+    print_cell(name, 40);
+    if (ms > 0)
+        printf(" %6lld ms", ms);
+    else if (!ms)
+        printf("  no answer");
+    putchar('\n');
+}
+
+static void print_group(json_t *proxies, json_t *g)
+{
+    const char *now = json_string_value(json_object_get(g, "now")), *url = json_string_value(json_object_get(g, "testUrl"));
     json_t *m;
     size_t i;
 
     print_cell(json_string_value(json_object_get(g, "name")), 24);
     printf("  %-10s -> %s\n", json_string_value(json_object_get(g, "type")), now && *now ? now : "-");
     json_array_foreach(json_object_get(g, "all"), i, m)
-        printf("    %s %s\n", now && !strcmp(now, json_string_value(m)) ? "*" : " ", json_string_value(m));
+        print_member(proxies, json_string_value(m), url, now && !strcmp(now, json_string_value(m)));
 }
 
 int cmd_groups(const struct options *o)
 {
-    int status;
-    json_t *j = api(o, "GET", "/group", NULL, &status), *g;
+    int status, r = EXIT_DONE;
+    json_t *j = api(o, "GET", "/group", NULL, &status), *all = NULL, *g;
     size_t i;
 
-    if (status != 200) {
-        int r = api_failed(status, j);
-
-        json_decref(j);
-        return r;
-    }
-    if (o->json)
+    if (status == 200 && o->json)
         return print_json(j);
-    json_array_foreach(json_object_get(j, "proxies"), i, g)
-        print_group(g);
+    if (status == 200)
+        all = api(o, "GET", "/proxies", NULL, &status);
+    if (status != 200)
+        r = api_failed(status, all ? all : j);
+    json_array_foreach(r == EXIT_DONE ? json_object_get(j, "proxies") : NULL, i, g)
+        print_group(json_object_get(all, "proxies"), g);
+    json_decref(all);
     json_decref(j);
-    return EXIT_DONE;
+    return r;
 }
 
 int cmd_use(const struct options *o)

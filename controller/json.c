@@ -36,12 +36,36 @@ static json_t *trouble(const struct outbound *o)
     return json_string(both);
 }
 
+static json_t *history(const struct out_record *r)
+{
+    json_t *list = json_array();
+
+    for (uint32_t i = 0; r && i < r->n; i++) {
+        char at[40];
+
+        rfc3339(r->v[i].unix_ms, at);
+        json_array_append_new(list, json_pack("{s:s, s:I}", "time", at, "delay", (json_int_t)r->v[i].delay_ms));
+    }
+    return list;
+}
+
+/* Test url -> what is known by it. */
+static json_t *by_url(const struct outbound *o)
+{
+    json_t *all = json_object();
+
+    for (const struct out_record *r = o->records; r; r = r->next)
+        if (*r->url)
+            json_object_set_new(all, r->url, json_pack("{s:b, s:o}", "alive", out_alive(o, r->url), "history", history(r)));
+    return all;
+}
+
 /* Ours are `reason`, why this build cannot dial it; `trouble`, what went wrong last and was not followed by an answer; `unverified`, for a node whose
  * certificate nobody looks at. */
 json_t *json_proxy(struct outbound *o)
 {
-    json_t *j = json_pack("{s:o, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:[], s:{}, s:s, s:i, s:o, s:o}", "name", text(o->name), "type", o->ops->api_type, "udp",
-                          o->udp, "uot", 0, "xudp", 0, "tfo", o->tfo, "mptcp", o->mptcp, "smux", 0, "alive", !o->why, "history", "extra", "interface",
+    json_t *j = json_pack("{s:o, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:o, s:o, s:s, s:i, s:o, s:o}", "name", text(o->name), "type", o->ops->api_type, "udp",
+                          o->udp, "uot", 0, "xudp", 0, "tfo", o->tfo, "mptcp", o->mptcp, "smux", 0, "alive", out_alive(o, ""), "history", history(out_record_of(o, "")), "extra", by_url(o), "interface",
                           o->interface ? o->interface : "",
                           "routing-mark", 0, "provider-name", text(o->provider ? o->provider->name : ""), "dialer-proxy", text(o->dialer));
     const struct out_group_opts *opts = out_group_opts(o);
@@ -61,6 +85,8 @@ json_t *json_proxy(struct outbound *o)
         json_array_append_new(all, text(m->name));
     json_object_set_new(j, "all", all);
     json_object_set_new(j, "now", text(out_now(o) ? out_now(o)->name : ""));
+    if (out_is_tested(o))
+        json_object_set_new(j, "fixed", text(out_pinned(o) ? out_pinned(o)->name : ""));
     json_object_set_new(j, "testUrl", text(opts->url));
     json_object_set_new(j, "expectedStatus", text(opts->expected_status));
     json_object_set_new(j, "hidden", json_boolean(opts->hidden));
@@ -302,7 +328,7 @@ json_t *json_configs(struct ctl *c)
                     "inet4-address", v4, "inet6-address", v6, "file-descriptor", 0);
     return json_pack("{s:i, s:i, s:i, s:i, s:i, s:o, s:n, s:b, s:s, s:s, s:b, s:s, s:b, s:s, s:b, s:s, s:b, s:s}", "port", 0, "socks-port", 0, "redir-port", 0,
                      "tproxy-port", 0, "mixed-port", 0, "tun", tun, "authentication", "allow-lan", 0, "bind-address", "*", "mode", mode_names[eng_mode(c->eng)],
-                     "unified-delay", 0, "log-level", log_level_name(log_threshold), "ipv6", p->ipv6, "interface-name", p->interface_name ? p->interface_name : "",
+                     "unified-delay", p->unified_delay, "log-level", log_level_name(log_threshold), "ipv6", p->ipv6, "interface-name", p->interface_name ? p->interface_name : "",
                      "tcp-concurrent", 0, "find-process-mode", find_process[p->find_process], "sniffing", p->sniffer.enable, "global-ua", "shunt");
 }
 

@@ -64,6 +64,7 @@ struct ctl {
     struct list_head asked;      /* questions to the resolver that are not answered yet */
     struct list_head explains;   /* requests that wait for the address of a name */
     struct list_head refreshing; /* requests that wait for a provider */
+    struct list_head testing;    /* requests that wait for delays */
     struct timer tick;
     enum log_level log_level;
 };
@@ -80,7 +81,7 @@ struct request {
     const char *origin;
     char *arg[3];              /* decoded path parameters */
     int n_arg;
-    bool suspended;            /* an answer comes later (explain, providers) */
+    bool suspended;            /* an answer comes later (explain, providers, delays) */
     json_t *later;
     struct MHD_Response *later_raw; /* instead of JSON */
     int later_status;
@@ -95,13 +96,15 @@ enum MHD_Result answer_error(struct request *q, int status, const char *text);
 enum MHD_Result queue_response(struct request *q, int status, struct MHD_Response *r);
 enum MHD_Result answer_later(struct request *q); /* what later, later_raw and later_status say */
 bool is_websocket(struct MHD_Connection *conn);
-const char *query_arg(struct request *q, const char *key);
+const char *query_arg(struct request *q, const char *key); /* as it came: the server decodes nothing, for the path must not be */
 
 /* ---- routes.c ---- */
 
 enum MHD_Result route(struct request *q);
 /* Answers what waits for a name: a listener must not end while a connection is suspended. */
 void explain_hurry(struct ctl *c);
+/* A query argument, decoded; the caller frees. NULL: it is not there, or no memory. */
+char *query_text(struct request *q, const char *key);
 /* %XX once; the caller frees. NULL: no memory. */
 char *percent_decode(const char *s, size_t n);
 
@@ -124,6 +127,16 @@ enum MHD_Result put_geo(struct request *q);  /* one database */
 enum MHD_Result post_geo(struct request *q); /* all of them */
 /* The controller ends: who waits for a provider is told. */
 void forget_refreshing(struct ctl *c);
+
+/* ---- delays.c ---- */
+
+enum MHD_Result get_proxy_delay(struct request *q);
+enum MHD_Result get_group_delay(struct request *q);
+enum MHD_Result get_provider_check(struct request *q);
+enum MHD_Result get_member_check(struct request *q);
+enum MHD_Result get_member(struct request *q);
+/* The controller ends: who waits for delays is told. */
+void forget_testing(struct ctl *c);
 
 /* ---- json.c ---- */
 

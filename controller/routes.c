@@ -36,8 +36,7 @@ char *percent_decode(const char *s, size_t n)
     return out;
 }
 
-/* Query arguments are not decoded by the server (the path must not be): done here. The caller frees. */
-static char *arg(struct request *q, const char *key)
+char *query_text(struct request *q, const char *key)
 {
     const char *v = query_arg(q, key);
 
@@ -167,6 +166,16 @@ static enum MHD_Result put_proxy(struct request *q)
                                                : "Selector update error: proxy does not exist");
 }
 
+/* A pin is undone. */
+static enum MHD_Result delete_proxy(struct request *q)
+{
+    struct outbound *o = named(q);
+
+    if (!o)
+        return answer_error(q, 404, "Resource not found");
+    return eng_unpin(q->ctl->eng, o) == 0 ? answer_empty(q, 204) : answer_error(q, 400, "Must be a URLTest or Fallback");
+}
+
 static enum MHD_Result get_groups(struct request *q)
 {
     return answer_json(q, 200, json_group_list(q->ctl));
@@ -182,6 +191,15 @@ static enum MHD_Result get_group(struct request *q)
 static enum MHD_Result get_providers(struct request *q)
 {
     return answer_json(q, 200, json_providers(q->ctl));
+}
+
+static enum MHD_Result get_provider(struct request *q)
+{
+    json_t *all = json_providers(q->ctl), *one = q->arg[0] ? json_object_get(json_object_get(all, "providers"), q->arg[0]) : NULL;
+
+    json_incref(one);
+    json_decref(all);
+    return one ? answer_json(q, 200, one) : answer_error(q, 404, "Resource not found");
 }
 
 static enum MHD_Result get_rule_providers(struct request *q)
@@ -395,7 +413,7 @@ static enum MHD_Result get_explain(struct request *q)
     l->x.done = on_explained;
     l->q = q;
     for (int i = 0; i < N_EXPLAIN_ARGS; i++) {
-        l->word[i] = arg(q, explain_args[i]);
+        l->word[i] = query_text(q, explain_args[i]);
         if (l->word[i] && !*l->word[i]) {
             free(l->word[i]);
             l->word[i] = NULL;
@@ -437,10 +455,17 @@ static const struct {
     { "GET", "/proxies", get_proxies },
     { "GET", "/proxies/*", get_proxy },
     { "PUT", "/proxies/*", put_proxy },
+    { "DELETE", "/proxies/*", delete_proxy },
+    { "GET", "/proxies/*/delay", get_proxy_delay },
     { "GET", "/group", get_groups },
     { "GET", "/group/*", get_group },
+    { "GET", "/group/*/delay", get_group_delay },
     { "GET", "/providers/proxies", get_providers },
+    { "GET", "/providers/proxies/*", get_provider },
     { "PUT", "/providers/proxies/*", put_proxy_provider },
+    { "GET", "/providers/proxies/*/healthcheck", get_provider_check },
+    { "GET", "/providers/proxies/*/*", get_member },
+    { "GET", "/providers/proxies/*/*/healthcheck", get_member_check },
     { "GET", "/providers/rules", get_rule_providers },
     { "PUT", "/providers/rules/*", put_rule_provider },
     { "POST", "/configs/geo", post_geo },

@@ -16,6 +16,7 @@
 #include <string.h>
 
 #include "core/pool.h"
+#include "engine/health.h"
 #include "engine/private.h"
 
 struct tcp_flow {
@@ -180,6 +181,7 @@ static void on_dialled(struct dial *d, struct stream *s, int err)
 {
     struct tcp_flow *t = container_of(d, struct tcp_flow, dial);
 
+    health_note_dial(t->f.eng, t->f.chain, t->f.n_chain, err);
     if (err) {
         t->f.state = FLOW_MATCH; /* nothing left to cancel */
         finish(t, err);

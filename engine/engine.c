@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "engine/content.h"
+#include "engine/health.h"
 #include "engine/private.h"
 
 #define FDS_RESERVED 512 /* for everything that is not a flow */
@@ -225,7 +226,8 @@ static int start(struct engine *e, const struct cfg_input *profile, const struct
     e->env.resolver = dns_resolver(e->dns);
     selected_load(e);
     bound_flows(e);
-    if ((r = set_hijack(e, e->pol->profile)) < 0 || (r = map_init(&e->sources, 16)) < 0 || (r = udp_init(e)) < 0 || (r = refresh_init(e)) < 0)
+    if ((r = set_hijack(e, e->pol->profile)) < 0 || (r = map_init(&e->sources, 16)) < 0 || (r = udp_init(e)) < 0 || (r = refresh_init(e)) < 0 ||
+        (r = health_begin(e)) < 0)
         return r;
     if (!e->pol->profile->tun.enable)
         log_warn(LOG_TUN, "tun.enable is false: there is no device, and the machine's traffic goes its usual way");
@@ -276,6 +278,7 @@ void eng_free(struct engine *e)
         return;
     eng_kill(e, NULL);
     probe_stop(e);
+    health_end(e);
     refresh_fini(e);
     ping_fini(e);
     loop_turn(e->loop, 0); /* the killed are freed at the end of a turn */
@@ -338,6 +341,8 @@ static void use(struct engine *e, struct policy *p, struct diag *d)
 {
     struct policy *old = e->pol;
 
+    health_end(e);
+    out_inherit_delays(p->outs, old->outs);
     e->pol = p;
     p->loop = e->loop;
     if (p->profile->mode != old->profile->mode)
@@ -354,6 +359,8 @@ static void use(struct engine *e, struct policy *p, struct diag *d)
     *d = (struct diag){ 0 };
     conns_fini(e); /* closed flows would keep the old profile alive */
     policy_put(old);
+    if (health_begin(e) < 0)
+        log_warn(LOG_MAIN, "delays are not tested: out of memory");
 }
 
 int eng_reload(struct engine *e, const struct cfg_input *profile, const struct cfg_input *local, bool offered, struct diag *d)
@@ -459,6 +466,16 @@ int eng_select(struct engine *e, struct outbound *group, const char *member)
 
     if (r == 0)
         selected_save(e, group->name, member);
+    return r;
+}
+
+int eng_unpin(struct engine *e, struct outbound *group)
+{
+    bool pinned = out_pinned(group);
+    int r = out_unpin(group);
+
+    if (pinned)
+        selected_save(e, group->name, NULL);
     return r;
 }
 

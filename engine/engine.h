@@ -127,6 +127,27 @@ void eng_each_provider(struct engine *e, void (*fn)(void *arg, const struct prov
 int eng_refresh_provider(struct engine *e, enum provider_kind kind, const char *name, struct provider_wait *w);
 uint32_t eng_provider_size(struct engine *e, const char *name);
 
+/* Delay tests now, of as many outbounds as are to be tested. Embedded, zeroed but for done, v and n; v is the caller's. All of one set. */
+struct eng_delays {
+    void (*done)(struct eng_delays *d); /* once, from the loop */
+    struct eng_delay {
+        struct outbound *o;
+        int err;     /* result: 0, or why there is none */
+        uint32_t ms; /* at least 1 */
+    } *v;
+    uint32_t n;
+    struct batch *batch; /* private */
+};
+struct eng_delay_how {
+    const char *url, *expected; /* status codes, as the profile writes them; NULL: all */
+    unsigned timeout_ms;        /* of each; 0: 5 s */
+};
+/* 0; -EINVAL: url or expected are none; -ENOMEM. done is not called then. */
+int eng_delays_start(struct engine *e, struct eng_delays *d, const struct eng_delay_how *how);
+void eng_delays_cancel(struct eng_delays *d); /* harmless when nothing runs; no done after */
+/* A pinned member (url-test, fallback) is let go, and the file forgets it. 0; -EINVAL: no such group. */
+int eng_unpin(struct engine *e, struct outbound *group);
+
 /* One live (or just closed) flow as others see it; pointers live until the next turn of the loop. */
 struct conn_view {
     uint64_t id;               /* never reused */

@@ -160,6 +160,7 @@ struct engine {
     uint32_t closed_at;
     struct cfg_input body;   /* owns: the profile's bytes, to be read again when its providers change */
     struct refresh *refresh; /* providers (refresh.c) */
+    struct health *health;   /* delay tests (health.c) */
     struct rate rate;
     struct barren barren;
     struct map sources;      /* hosts of the LAN with flows */
@@ -196,6 +197,6 @@ void probe_start(struct engine *e); /* at the start, and again after a reload */
 void probe_stop(struct engine *e);
 
 void selected_load(struct engine *e);
-void selected_save(struct engine *e, const char *group, const char *member);
+void selected_save(struct engine *e, const char *group, const char *member); /* NULL: none any more */
 
 #endif

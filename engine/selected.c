@@ -58,7 +58,7 @@ void selected_save(struct engine *e, const char *group, const char *member)
         return;
     if (!(j = read_choices(e)))
         j = json_object();
-    if (j && json_object_set_new(j, group, json_string(member)) == 0 && (text = json_dumps(j, JSON_INDENT(1))))
+    if (j && (member ? json_object_set_new(j, group, json_string(member)) : json_object_del(j, group)) == 0 && (text = json_dumps(j, JSON_INDENT(1))))
         r = file_replace_beneath(e->state_dir, SELECTED, text, strlen(text), 0);
     if (r < 0)
         log_warn(LOG_MAIN, "the choice is in force but could not be kept in %s/" SELECTED ": %s", e->state_dir, err_str(r));

@@ -26,7 +26,6 @@ struct build {
     uint32_t n_members;
     size_t content; /* bytes of providers' files */
     struct map said;    /* struct place: what several groups share */
-    bool said_no_tests; /* groups that measure delays: said once */
     bool said_full;
 };
 

@@ -22,8 +22,8 @@
 /* NOLINTEND(bugprone-macro-parentheses) */
 
 static const struct outbound_ops types[] = {
-    GROUP("select", "Selector", pick_now),          GROUP("url-test", "URLTest", pick_now), GROUP("fallback", "Fallback", pick_now),
-    GROUP("load-balance", "LoadBalance", pick_balance), GROUP("smart", "Smart", pick_now),      GROUP("relay", "Relay", pick_relay),
+    GROUP("select", "Selector", pick_now),              GROUP("url-test", "URLTest", pick_fastest), GROUP("fallback", "Fallback", pick_first),
+    GROUP("load-balance", "LoadBalance", pick_balance), GROUP("smart", "Smart", pick_fastest),      GROUP("relay", "Relay", pick_relay),
 };
 const struct outbound_ops *const group_select = &types[0];
 
@@ -89,19 +89,6 @@ static void say_what_is_left_over(struct group *g, struct diag *d)
     }
 }
 
-static void say_no_tests(struct build *b, struct group *g, struct diag *d)
-{
-    const struct cfg_node *n = cfg_find(g->o.node, "type", CFG_KEYS_NOCASE);
-
-    if (b->said_no_tests || g->o.ops->pick != pick_now || g->o.ops == group_select)
-        return;
-    b->said_no_tests = true;
-    diag_warn(d, n ? n->line : g->o.node->line, n ? n->column : g->o.node->column, "", "unsupported-key",
-              "%s: this build does not measure delays: this group and all like it (url-test, fallback, smart) take their first member that can be "
-              "dialled, or the one you choose",
-              g->o.ops->type);
-}
-
 static const char *path_of(const struct group *g, char buf[32])
 {
     snprintf(buf, 32, "proxy-groups[%u]", g->entry->index);
@@ -122,7 +109,6 @@ static void check_options(struct build *b, struct group *g, struct diag *d)
     if (!g->opts.interval_s && g->names.n && g->o.ops != group_select && g->o.ops->pick != pick_relay)
         g->opts.interval_s = 300;
     say_what_is_left_over(g, d);
-    say_no_tests(b, g, d);
 }
 
 int group_read(struct build *b, struct group *g)
@@ -321,7 +307,7 @@ int group_members(struct build *b, struct group *g)
     for (uint32_t i = 0; !g->include_all_providers && i < g->use.n; i++)
         add_used(&w, i);
     if (!*g->opts.url && g->o.ops != group_select)
-        g->opts.url = "https://www.gstatic.com/generate_204";
+        g->opts.url = DELAY_URL;
     if (w.parts > 1 && w.in.n > 1)
         order_by_pattern(&w);
     return keep(&w);

@@ -68,6 +68,7 @@ struct outbound {
     const char *dialer;      /* dialer-proxy as written, or NULL */
     struct outbound *via;    /* what its server is dialled through: a node or a group; NULL: a socket of ours */
     struct outbound *origin; /* a link of a relay's chain: the node that it stands for; else NULL */
+    struct out_record *records; /* of its delay tests: all of them first, then by url; NULL: never tested */
     uint64_t up, down, n_dials, n_failed;
 };
 
@@ -116,11 +117,40 @@ void out_note_error(struct outbound *o, int err);
 /* What a person can do about last_err, static text; NULL without one. */
 const char *out_hint(const struct outbound *o);
 
+/* ---- delays: what tests of an outbound have shown ---- */
+
+#define DELAY_URL   "https://www.gstatic.com/generate_204" /* where the profile names none */
+#define OUT_RESULTS 10
+#define OUT_RECORDS 8 /* urls that are remembered, of each outbound */
+struct out_record {
+    const char *url; /* "": every test, whatever the url */
+    uint32_t n;      /* oldest first */
+    struct out_result {
+        int64_t unix_ms;
+        uint32_t delay_ms; /* 0: it failed */
+    } v[OUT_RESULTS];
+    struct out_record *next;
+};
+/* Notes a result; groups that choose by delays see it with the next flow. Without memory it is not kept. */
+void out_note_delay(struct outbound *o, const char *url, const struct out_result *r);
+const struct out_record *out_record_of(const struct outbound *o, const char *url); /* NULL: never tested with that */
+/* Can it be dialled, and was the last test with that url none that failed? */
+bool out_alive(const struct outbound *o, const char *url);
+/* Takes over what is known of nodes and groups that another set has too (the same type, name and server). */
+void out_inherit_delays(struct out_set *s, struct out_set *from);
+
 /* Groups: members in order (NULL past the end), the current choice, and choosing. out_select: 0, -ENOENT no such member, -EINVAL not
- * a group that one chooses in, -ERR_UNSUPPORTED the member cannot be dialled (its `why`). */
+ * a group that one chooses in, -ERR_UNSUPPORTED the member cannot be dialled (its `why`). In a group that chooses by delays it pins the
+ * member: used while it is alive. out_unpin: -EINVAL for what is no such group. */
 struct outbound *out_member(struct outbound *group, uint32_t i);
 struct outbound *out_now(struct outbound *group);
 int out_select(struct outbound *group, const char *member);
+int out_unpin(struct outbound *group);
+const struct outbound *out_pinned(const struct outbound *group); /* NULL: none */
+/* Does it choose by tests (url-test, fallback, smart, load-balance)? */
+bool out_is_tested(const struct outbound *o);
+/* When a flow last went through it, loop time; 0: never. */
+uint64_t out_group_used(const struct outbound *group);
 
 /* What a group says about itself and its tests; NULL for what is no group. */
 struct out_group_opts {
@@ -141,6 +171,7 @@ struct out_provider {
     bool test, test_lazy;
     int64_t stored_s;         /* when the content was written (Unix time); 0: there is none */
     const char *why;          /* why it has no members; NULL: it has */
+    uint64_t used_ms;         /* when a flow last went through a member, loop time; 0: never */
     uint32_t n;
     struct outbound **members;
 };

@@ -2,7 +2,7 @@
  * pick.c - what a group chooses
  *
  *   select                     the member that the user chose, else the first
- *   url-test, fallback, smart  the member that the user pinned, else the first: this build measures no delays
+ *   url-test, fallback, smart  by what tests have shown (delay.c)
  *   load-balance               each flow chooses: by its destination (the same site goes the same way), by turns, or by source and destination
  *
  * "First" means: the first that can be dialled. A select does not take a way around the proxies for one: when its first member cannot be dialled and only
@@ -27,28 +27,72 @@ struct outbound *out_member(struct outbound *o, uint32_t i)
     return g && i < g->n_members ? g->members[i] : NULL;
 }
 
+static bool can_pin(const struct outbound *o)
+{
+    return o->ops->pick == pick_fastest || o->ops->pick == pick_first;
+}
+
 struct outbound *out_now(struct outbound *o)
 {
     struct group *g = group_of(o);
 
-    return g ? g->now : NULL;
+    return !g ? NULL : can_pin(o) ? o->ops->pick(o, NULL) : g->now;
 }
 
 int out_select(struct outbound *o, const char *member)
 {
     struct group *g = group_of(o);
 
-    if (!g || o->ops->pick != pick_now)
+    if (!g || (o->ops->pick != pick_now && !can_pin(o)))
         return -EINVAL;
     for (uint32_t i = 0; i < g->n_members; i++) {
         if (strcmp(g->members[i]->name, member) != 0)
             continue;
         if (g->members[i]->why)
             return -ERR_UNSUPPORTED;
-        g->now = g->members[i];
+        if (can_pin(o))
+            g->pinned = g->members[i];
+        else
+            g->now = g->members[i];
+        o->set->n_results++;
         return 0;
     }
     return -ENOENT;
+}
+
+int out_unpin(struct outbound *o)
+{
+    if (!can_pin(o))
+        return -EINVAL;
+    group_of(o)->pinned = NULL;
+    o->set->n_results++;
+    return 0;
+}
+
+const struct outbound *out_pinned(const struct outbound *o)
+{
+    return group_of(o) ? group_of(o)->pinned : NULL;
+}
+
+bool out_is_tested(const struct outbound *o)
+{
+    return can_pin(o) || o->ops->pick == pick_balance;
+}
+
+uint64_t out_group_used(const struct outbound *o)
+{
+    return group_of(o) ? group_of(o)->used_ms : 0;
+}
+
+/* Tests go on where somebody goes. */
+static void note_use(struct outbound *o)
+{
+    uint64_t now = o->env->loop ? loop_now(o->env->loop) : 0;
+
+    if (o->ops->pick)
+        group_of(o)->used_ms = now;
+    else if (o->provider)
+        o->set->providers[o->provider - o->set->providers].used_ms = now;
 }
 
 int out_resolve(struct outbound *o, const struct flow_meta *m, struct outbound *chain[OUT_CHAIN_MAX])
@@ -58,6 +102,8 @@ int out_resolve(struct outbound *o, const struct flow_meta *m, struct outbound *
 
     for (;; o = o->ops->pick(o, m)) {
         chain[n < OUT_CHAIN_MAX ? n++ : n - 1] = o;
+        if (m)
+            note_use(o);
         if (!o->ops->pick || (udp && !o->udp))
             return n;
     }
@@ -114,12 +160,28 @@ static uint64_t key_of_destination(const struct flow_meta *m)
     return stable_hash(m->dst.at.ip.b, addr_len(&m->dst.at.ip));
 }
 
+/* The first that is alive; else the first that can be dialled: tests may be wrong. */
 static struct outbound *first_of(const struct group *g)
 {
+    for (uint32_t i = 0; i < g->n_members; i++)
+        if (out_alive(g->members[i], g->opts.url))
+            return g->members[i];
     for (uint32_t i = 0; i < g->n_members; i++)
         if (!g->members[i]->why)
             return g->members[i];
     return g->members[0];
+}
+
+struct outbound *pick_first(struct outbound *o, const struct flow_meta *m)
+{
+    struct group *g = group_of(o);
+
+    if (g->pinned && out_alive(g->pinned, g->opts.url))
+        return g->pinned;
+    if (g->seen != o->set->n_results)
+        g->now = first_of(g);
+    g->seen = o->set->n_results;
+    return g->now;
 }
 
 static struct outbound *by_hash(struct group *g, const struct flow_meta *m)
@@ -129,7 +191,7 @@ static struct outbound *by_hash(struct group *g, const struct flow_meta *m)
     for (int i = 0; i < TRIES; i++, key++) {
         struct outbound *o = g->members[jump_hash(key, g->n_members)];
 
-        if (!o->why)
+        if (out_alive(o, g->opts.url))
             return o;
     }
     return first_of(g);
@@ -140,10 +202,10 @@ static uint32_t next_turn(struct group *g)
     for (uint32_t i = 0; i < g->n_members; i++) {
         uint32_t at = g->turn++ % g->n_members;
 
-        if (!g->members[at]->why)
+        if (out_alive(g->members[at], g->opts.url))
             return at;
     }
-    return 0;
+    return g->turn++ % g->n_members;
 }
 
 static struct outbound *by_memory(struct group *g, const struct flow_meta *m)
@@ -274,7 +336,7 @@ static void choose(struct group *g, const char *path, struct diag *d)
     const struct cfg_node *preferred = g->o.node ? cfg_find(g->o.node, "default-selected", CFG_KEYS_NOCASE) : NULL;
 
     g->now = g->o.ops != group_select ? first_of(g) : g->members[0]->why ? instead_of_first(g) : g->members[0];
-    if (!preferred || !g->preferred || !*g->preferred)
+    if (!preferred || !g->preferred || !*g->preferred || can_pin(&g->o)) /* those choose by themselves */
         say_choice(g, path, d);
     else if (out_select(&g->o, g->preferred) < 0)
         say_not_usable(g, preferred, path, d);

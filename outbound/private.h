@@ -8,6 +8,7 @@
  *   direct.c reject.c ss.c socks5.c ...               one type each; known*.c: types that are only read
  *   under.c     what lies between a type and the wire grpc_pool.c  connections that many calls share
  *   pktstream.c datagrams over streams                named.c  names for datagrams that go to addresses only
+ *   pick.c      what a group chooses                  delay.c  what tests have shown, and choices by that
  *   hint.c      what may be wrong with a node         roots.c  certificates that a profile gives
  *   atyp.c pktq.c                                     small helpers
  */
@@ -64,6 +65,7 @@ struct out_set {
     uint32_t n_providers;
     struct content { struct cfg_doc *doc; struct content *next; } *contents; /* of providers; owns */
     struct tls_roots *roots; /* NULL: the system's alone */
+    uint32_t n_results;      /* of delay tests so far, and changes of mind: what groups chose before is old */
     struct map chains;       /* struct chain: links of relays, made when first used */
     uint32_t n_chains;
 };
@@ -100,6 +102,9 @@ struct group {
     const char *filter, *exclude_filter, *exclude_type, *empty_fallback, *preferred;
     int strategy;                  /* enum balance */
     uint32_t turn;                 /* round-robin */
+    struct outbound *pinned;       /* url-test, fallback, smart: what the user wants; NULL: the best */
+    uint32_t seen;                 /* results of the set when it chose last */
+    uint64_t chosen_ms, used_ms;   /* loop time */
     struct sticky *sticky;         /* owns; made when first used */
 };
 
@@ -111,8 +116,10 @@ static inline struct group *group_of(const struct outbound *o)
 {
     return o->ops->pick ? container_of(o, struct group, o) : NULL;
 }
-/* One step from each sort of group (pick.c, relay.c). */
+/* One step from each sort of group (pick.c, delay.c, relay.c). */
 struct outbound *pick_now(struct outbound *o, const struct flow_meta *m);
+struct outbound *pick_fastest(struct outbound *o, const struct flow_meta *m);
+struct outbound *pick_first(struct outbound *o, const struct flow_meta *m);
 struct outbound *pick_balance(struct outbound *o, const struct flow_meta *m);
 struct outbound *pick_relay(struct outbound *o, const struct flow_meta *m);
 void group_fini(struct outbound *o);

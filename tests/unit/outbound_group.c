@@ -147,7 +147,6 @@ static void test_options(void **state)
     said_at(&l, "leftover", "routing-mark", yaml, "routing-mark");
     said_at(&l, "leftover", "dialer-proxy", yaml, "dialer-proxy");
     said_at(&l, "unknown-type", "\"strange\"", yaml, "strange");
-    assert_int_equal(said(&l, "unsupported-key", "does not measure delays"), 1); /* once per profile */
     assert_null(out_group_opts(out_find(l.s, "a")));
     unload(&l);
 }

@@ -2,8 +2,9 @@
  * server.c - where queries come from: the redirect's sockets on loopback, dns.listen, DNS over TCP from the TUN
  *
  * UDP: up to 64 queries by one system call; their answers, and those that come from name servers in the same turn, go out by one system
- * call at its end. Almost all of an answer's cost is the kernel's, so this is worth a quarter of it. A socket that is bound to no address
- * tells which one was asked, and answers from there.
+ * call at its end. Almost all of an answer's cost is the kernel's way from socket to socket, so those of one client (the C library asks for
+ * both families at once) go that way as one, and are taken apart where they arrive. A socket that is bound to no address tells which one
+ * was asked, and answers from there.
  *
  * TCP and streams: two bytes of length before each message, several queries at once, answers in any order, 10 s of patience; a connection's
  * answers wait in its own small buffer, and one that does not read its answers is closed.
@@ -12,6 +13,7 @@
  */
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/udp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -28,6 +30,7 @@
 #define CONNS_MAX 128
 #define IDLE_MS   10000
 #define OUT_MAX   (128u << 10)
+#define AT_ONCE   60000 /* bytes of datagrams that go as one */
 
 struct listener {
     struct list_head node;
@@ -53,31 +56,161 @@ struct conn {
 
 /* ---- UDP ---- */
 
-union pktinfo {
-    char v4[CMSG_SPACE(sizeof(struct in_pktinfo))], v6[CMSG_SPACE(sizeof(struct in6_pktinfo))];
+/* Room for where a datagram came to, or leaves from, and for the length of the datagrams that go as one. */
+union control {
+    char v4[CMSG_SPACE(sizeof(struct in_pktinfo)) + CMSG_SPACE(sizeof(uint16_t))];
+    char v6[CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(sizeof(uint16_t))];
     struct cmsghdr align;
 };
 
-/* Datagrams on their way in, or out. */
-struct batch {
+/* Queries. */
+static struct {
     struct mmsghdr msg[BATCH];
     struct iovec iov[BATCH];
     struct sockaddr_storage peer[BATCH];
-    union pktinfo info[BATCH];
+    union control control[BATCH];
     uint8_t data[BATCH][QUERY_MAX];
-    unsigned n;
-    struct listener *of; /* whose: of those on their way out */
+} in;
+
+/* Answers, and how they leave: each message takes a stretch of `order`. */
+struct parcel {
+    struct sockaddr_storage peer;
+    socklen_t peer_len;
+    struct addr from; /* ver 0: the socket's own address */
+    uint16_t len;
+    bool packed;
+    uint8_t data[DNS_UDP_MAX];
 };
-static struct batch in, out;
+static struct {
+    struct parcel parcel[BATCH];
+    unsigned n;
+    struct listener *of; /* whose */
+    struct mmsghdr msg[BATCH];
+    struct iovec order[BATCH];
+    struct parcel *whose[BATCH]; /* of order */
+    union control control[BATCH];
+    unsigned n_msgs, n_order;
+    bool one_by_one; /* this kernel or way out cannot do otherwise */
+} out;
+
+/* Its bytes. */
+static void *add_control(struct msghdr *m, int level, int type, size_t len)
+{
+    struct cmsghdr *c = (struct cmsghdr *)(void *)((char *)m->msg_control + m->msg_controllen);
+
+    c->cmsg_level = level;
+    c->cmsg_type = type;
+    c->cmsg_len = CMSG_LEN(len);
+    memset(CMSG_DATA(c), 0, CMSG_SPACE(len) - CMSG_LEN(0));
+    m->msg_controllen += CMSG_SPACE(len);
+    return CMSG_DATA(c);
+}
+
+/* The answer leaves from the address that was asked. */
+static void set_source(struct msghdr *m, const struct addr *a)
+{
+    if (a->ver == 4) {
+        struct in_pktinfo *i = add_control(m, IPPROTO_IP, IP_PKTINFO, sizeof(*i));
+
+        memcpy(&i->ipi_spec_dst, a->b, 4);
+    } else if (a->ver == 6) {
+        struct in6_pktinfo *i = add_control(m, IPPROTO_IPV6, IPV6_PKTINFO, sizeof(*i));
+
+        memcpy(&i->ipi6_addr, a->b, 16);
+    }
+}
+
+static bool same_way(const struct parcel *a, const struct parcel *b)
+{
+    return a->peer_len == b->peer_len && !memcmp(&a->peer, &b->peer, a->peer_len) && addr_eq(&a->from, &b->from);
+}
+
+static void pack(struct parcel *p)
+{
+    p->packed = true;
+    out.whose[out.n_order] = p;
+    out.order[out.n_order++] = (struct iovec){ p->data, p->len };
+}
+
+/* The longest answer that waits for first's client, and all that are as long; one that is shorter may be the last. */
+static unsigned pack_for(struct parcel *first)
+{
+    struct parcel *end = out.parcel + out.n, *shorter = NULL;
+    unsigned n = 0, longest = 0;
+
+    for (struct parcel *p = first; p < end; p++)
+        if (!p->packed && p->len > longest && same_way(p, first))
+            longest = p->len;
+    for (struct parcel *p = first; p < end && (n + 1) * longest < AT_ONCE; p++) {
+        if (p->packed || !same_way(p, first))
+            continue;
+        if (p->len < longest) {
+            shorter = p;
+            continue;
+        }
+        pack(p);
+        n++;
+        if (out.one_by_one)
+            return n;
+    }
+    if (shorter)
+        pack(shorter);
+    return n + !!shorter;
+}
+
+static void add_message(struct parcel *first)
+{
+    unsigned i = out.n_msgs++, at = out.n_order, n = pack_for(first);
+    struct msghdr *m = &out.msg[i].msg_hdr;
+    uint16_t len = (uint16_t)out.order[at].iov_len;
+
+    *m = (struct msghdr){
+        .msg_name = &first->peer, .msg_namelen = first->peer_len, .msg_iov = &out.order[at], .msg_iovlen = n, .msg_control = &out.control[i]
+    };
+    set_source(m, &first->from);
+    if (n > 1)
+        memcpy(add_control(m, SOL_UDP, UDP_SEGMENT, sizeof(len)), &len, sizeof(len));
+    if (!m->msg_controllen)
+        m->msg_control = NULL;
+}
+
+static void pack_all(void)
+{
+    out.n_msgs = out.n_order = 0;
+    for (struct parcel *p = out.parcel; p < out.parcel + out.n; p++)
+        while (!p->packed)
+            add_message(p);
+}
+
+/* Not as one, then: what is in the messages from this one on is packed anew. */
+static void take_apart(const struct mmsghdr *from)
+{
+    out.one_by_one = true;
+    for (unsigned i = (unsigned)(from->msg_hdr.msg_iov - out.order); i < out.n_order; i++)
+        out.whose[i]->packed = false;
+    pack_all();
+}
+
+/* Was it that they were to go as one? Devices and packet filters have their own reasons. */
+static bool about_size(int err)
+{
+    return err == EIO || err == EINVAL || err == EMSGSIZE || err == EOPNOTSUPP;
+}
 
 static void flush_out(void)
 {
     unsigned done = 0;
     int n;
 
-    while (done < out.n && (n = sendmmsg(out.of->io.fd, out.msg + done, out.n - done, MSG_NOSIGNAL | MSG_DONTWAIT)) != 0) {
+    pack_all();
+    while (done < out.n_msgs && (n = sendmmsg(out.of->io.fd, out.msg + done, out.n_msgs - done, MSG_NOSIGNAL | MSG_DONTWAIT)) != 0) {
         if (n < 0 && errno == EINTR)
             continue;
+        if (n < 0 && about_size(errno) && out.msg[done].msg_hdr.msg_iovlen > 1) {
+            take_apart(&out.msg[done]);
+            done = 0;
+            continue;
+        }
         done += n > 0 ? (unsigned)n : 1; /* one that cannot be sent is left out: its client asks again */
     }
     out.n = 0;
@@ -90,44 +223,23 @@ static void on_flush(struct job *j)
         flush_out();
 }
 
-/* The answer leaves from the address that was asked. */
-static void set_source(struct msghdr *m, union pktinfo *info, const struct addr *a)
-{
-    struct cmsghdr *c;
-
-    if (!a->ver)
-        return;
-    memset(info, 0, sizeof(*info));
-    m->msg_control = info;
-    m->msg_controllen = a->ver == 4 ? sizeof(info->v4) : sizeof(info->v6);
-    c = CMSG_FIRSTHDR(m);
-    c->cmsg_level = a->ver == 4 ? IPPROTO_IP : IPPROTO_IPV6;
-    c->cmsg_type = a->ver == 4 ? IP_PKTINFO : IPV6_PKTINFO;
-    c->cmsg_len = a->ver == 4 ? CMSG_LEN(sizeof(struct in_pktinfo)) : CMSG_LEN(sizeof(struct in6_pktinfo));
-    if (a->ver == 4)
-        memcpy(&((struct in_pktinfo *)(void *)CMSG_DATA(c))->ipi_spec_dst, a->b, 4);
-    else
-        memcpy(&((struct in6_pktinfo *)(void *)CMSG_DATA(c))->ipi6_addr, a->b, 16);
-}
-
 static void udp_reply(void *arg, const struct endpoint *client, const struct endpoint *server, const void *msg, size_t len,
                       const struct dns_answered *by)
 {
     struct listener *l = arg;
-    unsigned i;
+    struct parcel *p;
 
-    if (!len)
+    if (!len || len > DNS_UDP_MAX)
         return;
     if (out.n == BATCH || (out.n && out.of != l))
         flush_out();
-    i = out.n++;
+    p = &out.parcel[out.n++];
     out.of = l;
-    memcpy(out.data[i], msg, len); /* at most DNS_UDP_MAX */
-    out.iov[i] = (struct iovec){ out.data[i], len };
-    out.msg[i].msg_hdr = (struct msghdr){
-        .msg_name = &out.peer[i], .msg_namelen = endpoint_to_sockaddr(client, &out.peer[i]), .msg_iov = &out.iov[i], .msg_iovlen = 1
-    };
-    set_source(&out.msg[i].msg_hdr, &out.info[i], &server->ip);
+    p->peer_len = endpoint_to_sockaddr(client, &p->peer);
+    p->from = server->ip;
+    p->len = (uint16_t)len;
+    p->packed = false;
+    memcpy(p->data, msg, len);
     loop_defer(l->d->loop, &l->flush);
 }
 
@@ -149,8 +261,8 @@ static void prepare_in(bool with_info)
         in.msg[i].msg_hdr =
             (struct msghdr){ .msg_name = &in.peer[i], .msg_namelen = sizeof(in.peer[i]), .msg_iov = &in.iov[i], .msg_iovlen = 1 };
         if (with_info) {
-            in.msg[i].msg_hdr.msg_control = &in.info[i];
-            in.msg[i].msg_hdr.msg_controllen = sizeof(in.info[i]);
+            in.msg[i].msg_hdr.msg_control = &in.control[i];
+            in.msg[i].msg_hdr.msg_controllen = sizeof(in.control[i]);
         }
     }
 }

@@ -145,6 +145,36 @@ static void many_at_once(void **state)
     end();
 }
 
+/* A kernel, or a socket as this one, that sends no answers as one: they leave one by one, and none is lost. */
+static void answers_that_cannot_leave_as_one(void **state)
+{
+    struct sockaddr_in at = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+    int server = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0),
+        fd = socket(AF_INET, SOCK_DGRAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    int one = 1, n_seen = 0;
+    socklen_t len = sizeof(at);
+    static struct wire q;
+    uint8_t buf[2000];
+    char name[32];
+
+    start("127.0.0.1");
+    assert_int_equal(bind(server, (struct sockaddr *)&at, sizeof(at)) | getsockname(server, (struct sockaddr *)&at, &len), 0);
+    assert_int_equal(setsockopt(server, SOL_SOCKET, SO_NO_CHECK, &one, sizeof(one)), 0); /* UDP_SEGMENT needs checksums */
+    assert_int_equal(dns_serve_fds(w.dns, &server, 1, NULL, 0), 0);
+    assert_int_equal(connect(fd, (struct sockaddr *)&at, sizeof(at)), 0);
+    for (int i = 0; i < 50; i++) {
+        snprintf(name, sizeof(name), "n%d.test", i);
+        wquery(&q, (uint16_t)i, name, T_A, 0);
+        assert_int_equal(send(fd, q.b, q.len, 0), q.len);
+    }
+    for (ssize_t n; (n = receive(fd, buf, sizeof(buf))) > 0; n_seen++)
+        assert_non_null(strstr(told(buf, (size_t)n), "198.18."));
+    assert_int_equal(n_seen, 50);
+    close(fd);
+    end();
+    close(server);
+}
+
 static void junk_by_datagram_is_not_answered(void **state)
 {
     static uint8_t big[6000];
@@ -466,6 +496,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(the_address_that_was_asked_answers),
         cmocka_unit_test(many_at_once),
+        cmocka_unit_test(answers_that_cannot_leave_as_one),
         cmocka_unit_test(junk_by_datagram_is_not_answered),
         cmocka_unit_test(many_questions_on_one_connection),
         cmocka_unit_test(byte_by_byte),

@@ -9,7 +9,8 @@ build="gcc libc6-dev cmake ninja-build pkg-config xz-utils libuv1-dev libyaml-de
 fuzz="clang libclang-rt-dev llvm"
 demo="iproute2 nftables tcpdump shadowsocks-libev dnsmasq-base busybox socat curl bind9-dnsutils jq procps util-linux"
 test="libcmocka-dev dante-server microsocks iperf3 python3 iputils-ping strace
-      simple-obfs shadowsocks-v2ray-plugin v2ray trojan tinyproxy squid stunnel4 nginx-light openssl python3-cryptography dbus"
+      simple-obfs shadowsocks-v2ray-plugin v2ray trojan tinyproxy squid stunnel4 nginx-light openssl python3-cryptography dbus
+      unbound knot-resolver dnsdist dnsperf"
 
 want=
 for step in "$@"; do

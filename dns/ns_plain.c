@@ -176,7 +176,9 @@ static void channel_retire(struct channel *ch)
 
 static int open_ares(struct channel *ch)
 {
-    int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS | ARES_OPT_EDNSPSZ;
+    /* no server, no domain: all is said, so no file of the system is read */
+    int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS | ARES_OPT_EDNSPSZ |
+               ARES_OPT_SERVERS | ARES_OPT_DOMAINS | ARES_OPT_NDOTS | ARES_OPT_SORTLIST;
     struct ares_options o = { .timeout = ch->tcp ? TCP_MS : TRY_MS,
                               .tries = 1,
                               .lookups = (char *)"b",

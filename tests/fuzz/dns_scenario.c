@@ -257,7 +257,8 @@ static void look_up(uint8_t how)
 /* ---- a scenario ---- */
 
 static struct profile *profiles[2];
-static unsigned profile; /* the one in force */
+static struct dns_lists *lists[2]; /* made once: they never change */
+static unsigned profile;           /* the one in force */
 static uint64_t clock_ms;
 
 static struct profile *profile_of(const char *fmt, ...)
@@ -306,6 +307,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
                              "  fallback-filter: { geoip: false, ipcidr: [ 10.0.0.0/8 ], domain: [ b.real.test ] }\n"
                              "  direct-nameserver: [ 'tcp://127.0.0.1:%u#P&disable-reuse=true' ]\n",
                              servers[0].port, servers[1].port, servers[2].port, servers[2].port, servers[1].port);
+    for (int i = 0; i < 2; i++)
+        MUST((lists[i] = dns_lists_new(profiles[i], NULL, &w.d)));
     clock_ms = world_ms;
     world_ms = 0;
     return 0;
@@ -329,8 +332,10 @@ static void move(struct moves *m)
             dns_fake_flush(w.dns);
         if (arg & 4)
             ways.refuse = ways.refuse ? 0 : -ECONNREFUSED;
-        if (arg & 8)
-            MUST(dns_reconfigure(w.dns, profiles[profile = !profile], NULL, &w.d) == 0);
+        if (arg & 8) {
+            profile = !profile;
+            MUST(dns_reconfigure(w.dns, profiles[profile], lists[profile], &w.d) == 0);
+        }
         break;
     case 7: loop_turn(w.loop, 0);
     }
@@ -354,6 +359,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     world_ms = clock_ms;
     loop_turn(w.loop, 0);
     w.opts.profile = profiles[profile = 0];
+    w.opts.lists = lists[0];
     diag_init(&w.d, "test.yaml", NULL, 0, false);
     MUST(dns_new(&w.opts, &w.dns, &w.d) == 0);
     for (int i = 0; i < MOVES_MAX && m.p < m.end; i++)

@@ -159,6 +159,7 @@ struct resolver *dns_resolver(struct dns *d)
 void dns_flush(struct dns *d)
 {
     cache_flush(d->cache);
+    ns_forgive(d);
 }
 
 /* ---- fake answers ---- */

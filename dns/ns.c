@@ -378,6 +378,12 @@ void ns_put(struct ns *s)
     s->ops->close(s);
 }
 
+void ns_forgive(struct dns *d)
+{
+    list_each_safe (n, tmp, &d->servers)
+        container_of(n, struct ns, node)->again_ms = 0;
+}
+
 void ns_trust_anew(struct dns *d)
 {
     list_each_safe (n, tmp, &d->servers) {

@@ -64,6 +64,7 @@ struct ns {
     uint32_t srtt_ms;  /* smoothed time of its answers; failures make it longer */
     uint64_t heard_ms; /* when it last answered */
     bool complained;   /* its failures are in the log */
+    uint64_t again_ms; /* no connection is tried before: the last ones came to nothing */
     /* the addresses behind its name */
     struct lookup lookup;
     bool looking;
@@ -80,6 +81,8 @@ void ns_put(struct ns *s);
 
 /* The system's roots and those of a profile; NULL: the system's only. */
 struct tls_roots *ns_roots(const char *state_dir, const struct cfg_strs *sources);
+/* Connections may be tried again at once. */
+void ns_forgive(struct dns *d);
 /* Servers trust d->roots from now on: sessions that were kept are forgotten. */
 void ns_trust_anew(struct dns *d);
 

@@ -62,6 +62,8 @@ struct conn_ns {
     const struct conn_ops *kind;
     struct list_head conns, queue;
     unsigned n_conns, n_turns;
+    unsigned n_failed; /* connections in a row on which nothing was heard */
+    int failed_err;    /* the last one's */
     struct job serve;
 };
 

@@ -3,6 +3,8 @@ dns_client.py same FILE: asks again; every name must have the address that the f
 dns_client.py reverse FILE: every address must have the name that the file says
 dns_client.py leak: queries in every way that a program may try, to servers that are none of ours; answers do not matter
 dns_client.py ms NAME TYPE [SERVER]: asks once and says "rcode answers milliseconds"
+dns_client.py flood N ADDRESS: asks for N new names as fast as they are answered, 100 under way; no address may go to two names within a second, none to ADDRESS
+dns_client.py nag SECONDS RATE SUFFIX: asks for so many names below SUFFIX per second, new ones every time; says what came
 dns_client.py hold HOST PORT FILE: connects, says so in FILE, waits for the end and says how it came"""
 import os
 import select
@@ -110,6 +112,46 @@ def ms(name, kind, server="127.0.0.1"):
     print(a[3] & 15, a[7], round((time.monotonic() - began) * 1000))
 
 
+def flood(n, taken):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect(("127.0.0.1", 53))
+    given, fresh, full, lost, wrong = {}, 0, 0, 0, []
+    for at in range(0, n, 100):
+        asked = time.monotonic()
+        for i in range(at, min(at + 100, n)):
+            s.send(query(i & 0xFFFF, f"flood{i}.test", "A"))
+        for _ in range(min(100, n - at)):
+            if not select.select([s], [], [], 2)[0]:
+                lost += 1
+                break
+            a = s.recv(4096)
+            address = data(a)[:4]
+            if not address:
+                full += 1
+                continue
+            fresh += 1
+            # the old answer was sent before this round began: its second runs from no earlier than its own round
+            if address == socket.inet_aton(taken) or time.monotonic() - given.get(address, -9) < 1:
+                wrong.append(socket.inet_ntoa(address))
+            given[address] = asked
+    print(f"{fresh} names got one of {len(given)} addresses, {full} got SERVFAIL", *wrong[:3])
+    sys.exit(1 if wrong or lost > 5 or len(given) < 250 or fresh < 500 else 0)
+
+
+def nag(seconds, rate, suffix):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect(("127.0.0.1", 53))
+    n = int(seconds) * int(rate)
+    began, codes = time.monotonic(), {}
+    for i in range(n):
+        s.send(query(i, f"nag{i}.{suffix}", "A"))
+        while time.monotonic() < began + (i + 1) / int(rate):
+            if select.select([s], [], [], max(0, began + (i + 1) / int(rate) - time.monotonic()))[0]:
+                code = s.recv(4096)[3] & 15
+                codes[code] = codes.get(code, 0) + 1
+    print(f"{n} questions, answers by code: {codes}")
+
+
 def hold(host, port, path):
     s = socket.create_connection((host, int(port)))
     s.sendall(b"X" + struct.pack("!Q", 1000))
@@ -123,6 +165,6 @@ def hold(host, port, path):
 
 
 args = sys.argv[2:]
-if sys.argv[1] == "names":
+if sys.argv[1] in ("names", "flood"):
     args[0] = int(args[0])
 globals()[sys.argv[1]](*args)

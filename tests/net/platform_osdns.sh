@@ -40,7 +40,7 @@ shunt_start "$p"
 shunt_stop || fail "exit status $?"
 unchanged
 ok
-step "it asks us for every name"
+step "it asks us for every name, and forgets what it knew (F8)"
 resolved_start
 shunt_start "$p"
 i=$(link)

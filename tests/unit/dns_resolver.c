@@ -689,6 +689,7 @@ static void a_way_that_is_shut(void **state)
     assert_in_range(ask_ms("x.test", T_A), 0, 10);
     assert_string_equal(w.answer, "SERVFAIL aa rd ra | x.test A");
     ways.refuse = 0;
+    world_pass(&w, 100);
     assert_string_equal(world_ask(&w, "x.test", T_A, ASK_RD), PLAIN);
     end_one();
 
@@ -698,6 +699,25 @@ static void a_way_that_is_shut(void **state)
     assert_string_equal(w.answer, "SERVFAIL aa rd ra | x.test A");
     end_one();
     assert_int_equal(ways.n_cancelled, 1);
+}
+
+/* However many questions come, a server that is not there is tried once a second, in the long run. */
+static void a_dead_server_is_not_stormed(void **state)
+{
+    char name[32];
+
+    begin_stream(script_plain, "P");
+    ways.refuse = -ECONNREFUSED;
+    for (unsigned i = 0; i < 2500; i += 10) {
+        snprintf(name, sizeof(name), "n%u.test", i);
+        assert_in_range(ask_ms(name, T_A), 0, 9);
+        world_pass(&w, 10 - 1);
+    }
+    assert_in_range(ways.n_dials, 5, 6); /* at 0, 0.1, 0.3, 0.7, 1.5 s; 2.5 s */
+    ways.refuse = 0;
+    dns_flush(w.dns); /* as after a change of the network: at once */
+    assert_string_equal(world_ask(&w, "x.test", T_A, ASK_RD), PLAIN);
+    end_one();
 }
 
 static void script_nonsense(struct ns_world *s, const uint8_t *query, size_t len, struct wire *out)
@@ -1037,6 +1057,7 @@ int main(void)
         cmocka_unit_test(a_connection_that_falls_silent_is_given_up),
         cmocka_unit_test(a_second_connection_helps_a_slow_one),
         cmocka_unit_test(a_way_that_is_shut),
+        cmocka_unit_test(a_dead_server_is_not_stormed),
         cmocka_unit_test(nonsense_by_stream_is_nobodys),
         cmocka_unit_test(each_its_own_connection_where_that_is_wanted),
         cmocka_unit_test(a_node_whose_name_is_resolved_through_itself),

@@ -119,7 +119,8 @@ static bool take_arguments(struct request *q, struct asked *a)
     return !*end && ms > 0 && ms <= TIMEOUT_MAX;
 }
 
-static struct testing *testing_new(struct request *q, enum kind kind, uint32_t n)
+/* v is copied. */
+static struct testing *testing_new(struct request *q, enum kind kind, struct outbound *const *v, uint32_t n)
 {
     struct testing *t = calloc(1, sizeof(*t));
 
@@ -128,18 +129,21 @@ static struct testing *testing_new(struct request *q, enum kind kind, uint32_t n
         return NULL;
     }
     t->d.done = on_done;
+    for (; t->d.n < n; t->d.n++)
+        t->d.v[t->d.n].o = v[t->d.n];
     t->q = q;
     t->kind = kind;
     return t;
 }
 
-static enum MHD_Result start(struct testing *t, const struct eng_delay_how *how)
+static enum MHD_Result start(struct request *q, enum kind kind, struct outbound *const *v, uint32_t n, const struct eng_delay_how *how)
 {
-    struct request *q = t->q;
-    int r = eng_delays_start(q->ctl->eng, &t->d, how);
+    struct testing *t = testing_new(q, kind, v, n);
+    int r = t ? eng_delays_start(q->ctl->eng, &t->d, how) : -ENOMEM;
 
     if (r < 0) {
-        testing_free(t);
+        if (t)
+            testing_free(t);
         return answer_error(q, r == -EINVAL ? 400 : 503, r == -EINVAL ? "Body invalid" : "out of memory");
     }
     list_append(&q->ctl->testing, &t->node);
@@ -150,17 +154,8 @@ static enum MHD_Result start(struct testing *t, const struct eng_delay_how *how)
 
 static enum MHD_Result test(struct request *q, enum kind kind, struct outbound *const *v, uint32_t n, struct asked *a)
 {
-    struct testing *t = NULL;
-    enum MHD_Result r;
+    enum MHD_Result r = take_arguments(q, a) ? start(q, kind, v, n, &a->how) : answer_error(q, 400, "Body invalid");
 
-    if (!take_arguments(q, a))
-        r = answer_error(q, 400, "Body invalid");
-    else if (!(t = testing_new(q, kind, n)))
-        r = answer_error(q, 503, "out of memory");
-    for (uint32_t i = 0; t && i < n; i++)
-        t->d.v[t->d.n++].o = v[i];
-    if (t)
-        r = start(t, &a->how);
     asked_free(a);
     return r;
 }
@@ -219,30 +214,50 @@ static const struct out_provider *provider(struct request *q)
     return p;
 }
 
+/* Groups are "Compatible" providers to dashboards; the one that is called default has everything. */
+static struct outbound *compatible(struct request *q)
+{
+    const char *name = q->arg[0] && !strcmp(q->arg[0], "default") ? "GLOBAL" : q->arg[0];
+    struct outbound *o = name ? out_find(eng_policy(q->ctl->eng)->outs, name) : NULL;
+
+    return o && o->ops->action == OUT_GROUP ? o : NULL;
+}
+
+static enum MHD_Result check_group(struct request *q, struct outbound *o)
+{
+    const struct out_group_opts *g = out_group_opts(o);
+    enum MHD_Result r;
+    uint32_t n;
+    struct outbound **v = members(o, &n);
+
+    if (!v)
+        return answer_error(q, 503, "out of memory");
+    r = start(q, PROVIDER, v, n, &(struct eng_delay_how){ *g->url ? g->url : DELAY_URL, g->expected_status, 0 });
+    free(v);
+    return r;
+}
+
 enum MHD_Result get_provider_check(struct request *q)
 {
     const struct out_provider *p = provider(q);
-    struct eng_delay_how how = { DELAY_URL };
-    struct testing *t;
+    struct outbound *o = p ? NULL : compatible(q);
 
+    if (o)
+        return check_group(q, o);
     if (!p)
         return answer_error(q, 404, "Resource not found");
-    if (*p->test_url)
-        how = (struct eng_delay_how){ p->test_url, p->expected_status, (unsigned)p->test_timeout_ms };
-    if (!(t = testing_new(q, PROVIDER, p->n)))
-        return answer_error(q, 503, "out of memory");
-    for (; t->d.n < p->n; t->d.n++)
-        t->d.v[t->d.n].o = p->members[t->d.n];
-    return start(t, &how);
+    return start(q, PROVIDER, p->members, p->n,
+                 &(struct eng_delay_how){ *p->test_url ? p->test_url : DELAY_URL, p->expected_status, (unsigned)p->test_timeout_ms });
 }
 
 static struct outbound *member(struct request *q)
 {
     const struct out_provider *p = provider(q);
+    struct outbound *group = p ? NULL : compatible(q), *o;
 
-    for (uint32_t i = 0; p && q->arg[1] && i < p->n; i++)
-        if (!strcmp(p->members[i]->name, q->arg[1]))
-            return p->members[i];
+    for (uint32_t i = 0; q->arg[1] && (o = p ? i < p->n ? p->members[i] : NULL : group ? out_member(group, i) : NULL); i++)
+        if (!strcmp(o->name, q->arg[1]))
+            return o;
     return NULL;
 }
 

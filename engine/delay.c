@@ -49,7 +49,8 @@ int delay_url_parse(const char *url, struct delay_url *out)
     bool good;
 
     memset(out, 0, sizeof(*out));
-    good = u && strlen(url) < DELAY_PATH_MAX && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK && part(u, CURLUPART_SCHEME, 0, scheme, sizeof(scheme)) &&
+    good = u && strlen(url) < DELAY_PATH_MAX && curl_url_set(u, CURLUPART_URL, url, 0) == CURLUE_OK &&
+           part(u, CURLUPART_SCHEME, 0, scheme, sizeof(scheme)) &&
            part(u, CURLUPART_HOST, 0, out->host, sizeof(out->host)) && part(u, CURLUPART_PORT, CURLU_DEFAULT_PORT, port, sizeof(port)) &&
            part(u, CURLUPART_PATH, 0, out->path, sizeof(out->path)) && (!strcmp(scheme, "http") || !strcmp(scheme, "https"));
     if (good && part(u, CURLUPART_QUERY, 0, query, sizeof(query) - 1)) {

@@ -74,6 +74,7 @@ ok
 step "a provider's own check"
 wait_for 10 bash -c "curl -sS --unix-socket '$DIR/state/shunt.sock' http://x/providers/proxies/more/inner | jq -e '.history[-1].delay > 0'" || fail "$(api /providers/proxies/more/inner)"
 [ "$(code /providers/proxies/more/healthcheck)" = 204 ] && [ "$(code /providers/proxies/none/healthcheck)" = 404 ] || fail "$(cat "$DIR/answer")"
+[ "$(code /providers/proxies/Hand/healthcheck)" = 204 ] && [ "$(code "/providers/proxies/default/fast/healthcheck?$URL&timeout=3000")" = 200 ] || fail "$(cat "$DIR/answer")"
 [ "$(code "/providers/proxies/more/inner/healthcheck?$URL&timeout=3000")" = 200 ] && jq -e '.delay > 0' "$DIR/answer" >/dev/null || fail "$(cat "$DIR/answer")"
 ok
 step "/proxies/NAME/delay"

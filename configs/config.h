@@ -479,5 +479,7 @@ struct profile *profile_read(const struct cfg_input *body, const struct cfg_inpu
 /* The same for one file of the user's own, named in d already; NULL on any error. */
 struct profile *profile_load(const char *bytes, size_t len, struct diag *d);
 void profile_free(struct profile *p);
+/* Is what stands there the user's own, or a foreign profile's? */
+bool cfg_is_own(const struct profile *p, uint32_t column);
 
 #endif

@@ -78,8 +78,6 @@ struct raw {
 void sections_read(struct raw *r, const struct cfg_node *root, struct diag *d);
 /* Everything that is a list of entries. local: the root of the local file (its prepend-rules, append-rules), or NULL. */
 void lists_read(struct raw *r, const struct cfg_node *local, struct diag *d);
-/* Is what stands there the user's own, or a foreign profile's? */
-bool cfg_is_own(const struct profile *p, uint32_t column);
 /* Does "host:port" stay on this machine? */
 bool cfg_is_loopback(const char *hostport);
 /* "user:password" texts; what has no colon is left out. */

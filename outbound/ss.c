@@ -5,8 +5,8 @@
  * there is one, rides with the client's first bytes. UDP: sealed datagrams (ss_pkt.c), or frames in a stream to a magic name (udp-over-tcp). A
  * plugin is for TCP only: datagrams go to the same port as they are.
  *
- * What this build cannot do (stream ciphers, other plugins) makes the node unavailable with the reason; it is never dialled in some other way than
- * the profile says.
+ * What this build cannot do (rare ciphers, other plugins) makes the node unavailable with the reason; it is never dialled in some other way than
+ * the profile says. So it is with the old ciphers, which protect nothing, unless the user wrote the node.
  */
 #include "outbound/ss.h"
 
@@ -23,7 +23,7 @@ struct ss {
     struct outbound o;
     const char *method, *password;
     struct opt_plugin plugin;
-    bool udp_over_tcp;
+    bool udp_over_tcp, warned;
     int64_t udp_over_tcp_version; /* 1 or 2 */
     struct ss_key key;
     struct under under;
@@ -43,68 +43,29 @@ static const struct opt_part ss_parts[] = { { offsetof(struct ss, plugin), opt_p
 
 /* ---- methods that are known but not ours ---- */
 
-static const char stream[] = "stream ciphers authenticate nothing: refused", plain[] = "it does not encrypt: refused", rare[] = "not supported";
-
-static const struct other_method {
-    const char *name, *why;
-} others[] = {
-    { "none", plain },
-    { "dummy", plain },
-    { "plain", plain },
-    { "aes-128-ctr", stream },
-    { "aes-192-ctr", stream },
-    { "aes-256-ctr", stream },
-    { "aes-128-cfb", stream },
-    { "aes-192-cfb", stream },
-    { "aes-256-cfb", stream },
-    { "aes-128-cfb8", stream },
-    { "aes-192-cfb8", stream },
-    { "aes-256-cfb8", stream },
-    { "rc4", stream },
-    { "rc4-md5", stream },
-    { "chacha20", stream },
-    { "chacha20-ietf", stream },
-    { "xchacha20", stream },
-    { "salsa20", stream },
-    { "2022-blake3-chacha8-poly1305", rare },
-    { "2022-blake3-aes-128-ccm", rare },
-    { "2022-blake3-aes-256-ccm", rare },
-    { "chacha8-ietf-poly1305", rare },
-    { "xchacha8-ietf-poly1305", rare },
-    { "aes-128-ccm", rare },
-    { "aes-192-ccm", rare },
-    { "aes-256-ccm", rare },
-    { "aes-128-gcm-siv", rare },
-    { "aes-256-gcm-siv", rare },
-    { "lea-128-gcm", rare },
-    { "lea-192-gcm", rare },
-    { "lea-256-gcm", rare },
-    { "rabbit128-poly1305", rare },
-    { "aegis-128l", rare },
-    { "aegis-256", rare },
-    { "aez-384", rare },
-    { "deoxys-ii-256-128", rare },
-    { "ascon-128", rare },
-    { "ascon-128a", rare },
-    { "ascon128", rare },
-    { "ascon128a", rare },
+static const char *const others[] = {
+    "aes-128-cfb8", "aes-192-cfb8", "aes-256-cfb8", "rc4", "salsa20", "2022-blake3-chacha8-poly1305", "2022-blake3-aes-128-ccm",
+    "2022-blake3-aes-256-ccm", "chacha8-ietf-poly1305", "xchacha8-ietf-poly1305", "aes-128-ccm", "aes-192-ccm", "aes-256-ccm", "aes-128-gcm-siv",
+    "aes-256-gcm-siv", "lea-128-gcm", "lea-192-gcm", "lea-256-gcm", "rabbit128-poly1305", "aegis-128l", "aegis-256", "aez-384",
+    "deoxys-ii-256-128", "ascon-128", "ascon-128a", "ascon128", "ascon128a",
 };
 
-/* The names that this build has, and the nearest one that anybody has. */
+/* The names that this build has (and that protect something), and the nearest one that anybody has. */
 static int unknown_method(struct ss *n, const struct opt_src *s)
 {
     char method[OPT_TEXT_MAX], ours[256] = "";
-    const char *name;
+    const struct ss_cipher *c;
     struct cfg_guess g;
     size_t at = 0;
 
     cfg_guess_start(&g, s->d, n->method);
-    for (size_t i = 0; (name = ss_cipher_name(i)) && at < sizeof(ours); i++) {
-        cfg_guess_try(&g, name);
-        at += (size_t)snprintf(ours + at, sizeof(ours) - at, "%s%s", i ? ", " : "", name);
+    for (size_t i = 0; (c = ss_cipher_at(i)) && at < sizeof(ours); i++) {
+        cfg_guess_try(&g, c->name);
+        if (!c->old)
+            at += (size_t)snprintf(ours + at, sizeof(ours) - at, "%s%s", i ? ", " : "", c->name);
     }
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-        cfg_guess_try(&g, others[i].name);
+        cfg_guess_try(&g, others[i]);
     return opt_bad(s, "cipher", "unknown cipher \"%s\"; this build has %s%s", opt_quote(n->method, method), ours, cfg_guess_text(&g));
 }
 
@@ -114,8 +75,8 @@ static int bad_method(struct ss *n, const struct opt_src *s)
 
     opt_quote(n->method, method);
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++)
-        if (!strcasecmp(others[i].name, n->method))
-            return out_unsupported(&n->o, "cipher %s: %s", method, others[i].why);
+        if (!strcasecmp(others[i], n->method))
+            return out_unsupported(&n->o, "cipher %s: not supported", method);
     return unknown_method(n, s);
 }
 
@@ -129,6 +90,12 @@ static int read_key(struct ss *n, const struct ss_cipher *c, const struct opt_sr
     return r == -ERR_UNSUPPORTED ? out_unsupported(&n->o, "the library has no MD5") : r;
 }
 
+/* Only a file of the user's own may ask for what protects nothing. */
+static bool is_own(const struct outbound *o)
+{
+    return !o->provider && o->node && cfg_is_own(o->set->profile, o->node->column);
+}
+
 static int ss_init(struct outbound *o, const struct opt_src *s)
 {
     struct ss *n = container_of(o, struct ss, o);
@@ -137,6 +104,8 @@ static int ss_init(struct outbound *o, const struct opt_src *s)
 
     if (!cipher)
         return bad_method(n, s);
+    if (cipher->old && !is_own(o))
+        return out_unsupported(o, "cipher %s protects nothing: it is used for nodes in a file of your own only", cipher->name);
     if ((r = read_key(n, cipher, s)) < 0)
         return r;
     if ((r = under_init_plugin(&n->under, o, &n->plugin, s)) < 0)
@@ -152,6 +121,18 @@ static void ss_fini(struct outbound *o)
     ss_key_fini(&n->key);
 }
 
+/* Said when it is used, once. */
+static void warn_of_old(struct ss *n)
+{
+    char name[OUT_NAME_MAX];
+
+    if (!n->key.cipher->old || n->warned)
+        return;
+    n->warned = true;
+    log_warn(LOG_OUT, "%s: cipher %s: whoever is on the way can %schange what is sent", out_quote(n->o.name, name), n->key.cipher->name,
+             n->key.cipher->old == SS_OLD_PLAIN ? "read and " : "");
+}
+
 /* ---- TCP ---- */
 
 static int ss_wrap(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
@@ -162,6 +143,7 @@ static int ss_wrap(struct outbound *o, const struct dial *d, struct stream *down
 
     if (!len)
         return -ERR_NAME;
+    warn_of_old(s);
     *up = ss_stream_new(o->env->loop, &s->key, down, head, len, &o->answered);
     return *up ? 0 : -ENOMEM;
 }
@@ -184,6 +166,7 @@ static int ss_open_pkt(struct outbound *o, const struct flow_meta *m, struct pkt
 {
     struct ss *n = container_of(o, struct ss, o);
 
+    warn_of_old(n);
     if (n->udp_over_tcp)
         return pktstream_open(o, &over_tcp[n->udp_over_tcp_version == 2], out);
     return ss_pkt_open(o, &n->key, out);

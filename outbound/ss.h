@@ -5,6 +5,7 @@
  *   ss_2022.c    what the 2022 edition puts around that: heads of streams, datagrams of a session
  *   ss_stream.c  a stream of sealed chunks as a plain stream
  *   ss_udp.c     sealed datagrams of the older edition
+ *   ss_old.c     before both: streams and datagrams that nothing authenticates
  *   ss_pkt.c     a datagram session
  *   ss.c         the outbound: what a profile says, dialling
  */
@@ -22,22 +23,39 @@
 #define SS_RELAYS_MAX 16    /* 2022: between us and the server */
 #define SS_SKEW_S    30     /* 2022: how far the server's clock may be from ours */
 
+/* What came before: ciphers that authenticate nothing, and none at all (ss_old.c). */
+enum ss_old {
+    SS_NOT_OLD,
+    SS_OLD_PLAIN,
+    SS_OLD_AES_128_CTR,
+    SS_OLD_AES_192_CTR,
+    SS_OLD_AES_256_CTR,
+    SS_OLD_AES_128_CFB,
+    SS_OLD_AES_192_CFB,
+    SS_OLD_AES_256_CFB,
+    SS_OLD_CHACHA20,
+    SS_OLD_CHACHA20_IETF,
+    SS_OLD_XCHACHA20,
+    SS_OLD_RC4_MD5,
+};
+
 /* A method. */
 struct ss_cipher {
     const char *name, *alias, *v2ray; /* alias, v2ray: as others write it; NULL: the same */
     enum aead_id aead;
     bool is_2022, relays; /* relays: the password may be several keys, for relays on the way */
+    enum ss_old old;      /* then none of the other three means anything */
 };
 /* The method a profile names (letter case ignored); NULL when unknown or when the library refuses it. */
 const struct ss_cipher *ss_cipher_find(const char *name);
-/* The names of all of them, in order; NULL past the end. */
-const char *ss_cipher_name(size_t i);
+/* All of them, in order, the old ones last; NULL past the end. */
+const struct ss_cipher *ss_cipher_at(size_t i);
 
 /* What a node's flows share. */
 struct ss_key {
     const struct ss_cipher *cipher;
-    struct aead *aead;
-    uint8_t len; /* of keys and salts */
+    struct aead *aead; /* NULL: an old method */
+    uint8_t len;       /* of keys and salts */
     uint8_t master[SS_KEY_MAX];
     struct ss_relay {
         uint8_t key[SS_KEY_MAX];
@@ -76,12 +94,20 @@ struct stream *ss_stream_new(struct loop *l, const struct ss_key *key, struct st
 /* Gives pooled memory back, and forgets which salts were heard; at exit, and for leak checks. */
 void ss_stream_trim(void);
 
+#define SS_DATAGRAM_MAX 65507
+
 /* One datagram of the older edition: salt | sealed (address | payload). out needs len + SS_UDP_EXTRA bytes. Returns its length or -err. */
 #define SS_UDP_EXTRA (SS_KEY_MAX + ATYP_MAX + SS_TAG)
 ssize_t ss_udp_seal(const struct ss_key *k, const uint8_t *salt, const struct dest *to, const void *buf, size_t len, uint8_t *out);
 /* Opens one into out (len bytes). from: its sender; *payload lies in out. -ERR_AUTH, or -ERR_PROTO when what was sealed makes no sense (or has a
  * name for a sender). */
 int ss_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t *out, struct endpoint *from, struct span *payload);
+
+/* The same three things for old methods; only head and address are looked at, so whatever comes is taken for an answer. iv: SS_KEY_MAX random bytes. */
+struct stream *ss_old_stream_new(struct loop *l, const struct ss_key *key, struct stream *down, const uint8_t *head, size_t head_len);
+ssize_t ss_old_udp_seal(const struct ss_key *k, const uint8_t *iv, const struct dest *to, const void *buf, size_t len, uint8_t *out);
+int ss_old_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t *out, struct endpoint *from, struct span *payload);
+uint8_t ss_old_key_len(enum ss_old m);
 
 /* A datagram session to a node's server. key must live as long as the session is not closed. 0 or -err. */
 struct outbound;

@@ -28,6 +28,17 @@ static const struct ss_cipher ciphers[] = {
     { "2022-blake3-aes-128-gcm", NULL, NULL, AEAD_AES_128_GCM, true, true },
     { "2022-blake3-aes-256-gcm", NULL, NULL, AEAD_AES_256_GCM, true, true },
     { "2022-blake3-chacha20-poly1305", NULL, NULL, AEAD_CHACHA20, true, false },
+    { "none", "plain", "dummy", .old = SS_OLD_PLAIN },
+    { "aes-128-ctr", .old = SS_OLD_AES_128_CTR },
+    { "aes-192-ctr", .old = SS_OLD_AES_192_CTR },
+    { "aes-256-ctr", .old = SS_OLD_AES_256_CTR },
+    { "aes-128-cfb", .old = SS_OLD_AES_128_CFB },
+    { "aes-192-cfb", .old = SS_OLD_AES_192_CFB },
+    { "aes-256-cfb", .old = SS_OLD_AES_256_CFB },
+    { "chacha20", .old = SS_OLD_CHACHA20 },
+    { "chacha20-ietf", .old = SS_OLD_CHACHA20_IETF },
+    { "xchacha20", .old = SS_OLD_XCHACHA20 },
+    { "rc4-md5", .old = SS_OLD_RC4_MD5 },
 };
 #define N_CIPHERS (sizeof(ciphers) / sizeof(ciphers[0]))
 
@@ -72,13 +83,13 @@ const struct ss_cipher *ss_cipher_find(const char *name)
 {
     for (size_t i = 0; i < N_CIPHERS; i++)
         if (is_called(&ciphers[i], name))
-            return digests_ready() && aead_get(ciphers[i].aead) ? &ciphers[i] : NULL;
+            return digests_ready() && (ciphers[i].old || aead_get(ciphers[i].aead)) ? &ciphers[i] : NULL;
     return NULL;
 }
 
-const char *ss_cipher_name(size_t i)
+const struct ss_cipher *ss_cipher_at(size_t i)
 {
-    return i < N_CIPHERS ? ciphers[i].name : NULL;
+    return i < N_CIPHERS ? &ciphers[i] : NULL;
 }
 
 /* ---- keys ---- */
@@ -137,10 +148,10 @@ int ss_key_init(struct ss_key *k, const struct ss_cipher *c, const char *passwor
 {
     int r;
 
-    *k = (struct ss_key){ .cipher = c, .aead = aead_get(c->aead) };
-    if (!k->aead)
+    *k = (struct ss_key){ .cipher = c, .aead = c->old ? NULL : aead_get(c->aead) };
+    if (!k->aead && !c->old)
         return -ERR_UNSUPPORTED;
-    k->len = k->aead->key_len;
+    k->len = c->old ? ss_old_key_len(c->old) : k->aead->key_len;
     if ((r = c->is_2022 ? from_base64(k, password) : from_password(k, password)) < 0)
         ss_key_fini(k);
     return r;

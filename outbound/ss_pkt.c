@@ -29,12 +29,13 @@ struct ss_pkt {
     struct job reap;
 };
 
-static ssize_t seal_2017(struct ss_pkt *u, const struct dest *to, const void *buf, size_t len, uint8_t *out)
+/* Neither has a session. */
+static ssize_t seal_older(struct ss_pkt *u, const struct dest *to, const void *buf, size_t len, uint8_t *out)
 {
     uint8_t salt[SS_KEY_MAX];
 
-    random_bytes(salt, u->key->len);
-    return ss_udp_seal(u->key, salt, to, buf, len, out);
+    random_bytes(salt, sizeof(salt));
+    return (u->key->cipher->old ? ss_old_udp_seal : ss_udp_seal)(u->key, salt, to, buf, len, out);
 }
 
 /* Questions to name servers are told by their size: they are padded. */
@@ -58,7 +59,7 @@ static int send_sealed(struct ss_pkt *u, const struct dest *to, const void *buf,
         return -EMSGSIZE;
     if (!(out = buf_get()))
         return -ENOMEM;
-    n = (u->key->cipher->is_2022 ? seal_2022 : seal_2017)(u, to, buf, len, out);
+    n = (u->key->cipher->is_2022 ? seal_2022 : seal_older)(u, to, buf, len, out);
     r = n < 0 ? (int)n : server_udp_send(&u->server, out, (size_t)n);
     buf_put(out);
     return r;
@@ -98,7 +99,7 @@ static void on_packet(struct pktsess *sock, const struct endpoint *peer, const v
     if (u->key->cipher->is_2022)
         r = ss22_udp_open(&u->session, (uint64_t)time(NULL), buf, len, out, &from, &payload);
     else
-        r = ss_udp_open(u->key, buf, len, out, &from, &payload);
+        r = (u->key->cipher->old ? ss_old_udp_open : ss_udp_open)(u->key, buf, len, out, &from, &payload);
     if (r == 0) {
         u->o->answered = true;
         u->p.on_packet(&u->p, &from, payload.p, payload.len);

@@ -291,9 +291,11 @@ static const struct layer_ops ss_stream_ops = {
 struct stream *ss_stream_new(struct loop *l, const struct ss_key *key, struct stream *down, const uint8_t *head, size_t head_len,
                              bool *answered)
 {
-    struct ss_stream *k = pool_get(&streams);
+    struct ss_stream *k;
 
-    if (!k)
+    if (key->cipher->old)
+        return ss_old_stream_new(l, key, down, head, head_len);
+    if (!(k = pool_get(&streams)))
         return NULL;
     *k = (struct ss_stream){ .y.head = true, .key = key, .answered = answered, .head_len = (uint16_t)head_len };
     if (head_len && !(k->head = malloc(head_len))) {

@@ -10,8 +10,6 @@
 
 #include "outbound/ss.h"
 
-#define DATAGRAM_MAX 65507
-
 ssize_t ss_udp_seal(const struct ss_key *k, const uint8_t *salt, const struct dest *to, const void *buf, size_t len, uint8_t *out)
 {
     size_t salt_len = k->len, head_len;
@@ -21,7 +19,7 @@ ssize_t ss_udp_seal(const struct ss_key *k, const uint8_t *salt, const struct de
 
     if (!(head_len = atyp_put(head, to)))
         return -ERR_NAME;
-    if (salt_len + head_len + len + SS_TAG > DATAGRAM_MAX)
+    if (salt_len + head_len + len + SS_TAG > SS_DATAGRAM_MAX)
         return -EMSGSIZE;
     if ((r = ss_dir_init(&d, k, salt)) < 0)
         return r;

@@ -94,7 +94,7 @@ static int init_ss(struct trojan *n, const struct opt_src *s)
 
     if (!n->ss.enabled)
         return 0;
-    if (!c || c->is_2022)
+    if (!c || c->is_2022 || c->old)
         return opt_bad(s, "ss-opts", "method: it is one of aes-128-gcm, aes-256-gcm, chacha20-ietf-poly1305");
     return ss_key_init(&n->ss_key, c, n->ss.password);
 }

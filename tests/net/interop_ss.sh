@@ -1,5 +1,5 @@
 #!/bin/bash
-# Shadowsocks against shadowsocks-libev: every AEAD method it has, both disguises of simple-obfs, v2ray-plugin with and without its multiplexer.
+# Shadowsocks against shadowsocks-libev: every method it has, both disguises of simple-obfs, v2ray-plugin with and without its multiplexer.
 # (ss-server ends both directions when the client ends one: an upload that waits for an answer behind its end cannot work through it.)
 set -u
 . "$(dirname "$0")/lib_interop.sh"
@@ -46,4 +46,10 @@ done
 server "$(port $n)" aes-128-gcm --plugin ss-v2ray-plugin --plugin-opts "server;tls;host=test.example;path=/ws;cert=$DIR/cert.pem;key=$DIR/key.pem"
 node "v2ray-plugin, tls" "type: ss, port: $(port $n), cipher: aes-128-gcm, password: pw, plugin: v2ray-plugin, plugin-opts: {mode: websocket, host: test.example, path: /ws, tls: true}" \
     "x:$MB" first short:100
+n=$((n + 1))
+for method in aes-128-ctr aes-192-ctr aes-256-ctr aes-128-cfb aes-192-cfb aes-256-cfb rc4-md5 chacha20 chacha20-ietf; do
+    server "$(port $n)" $method
+    node "$method" "type: ss, port: $(port $n), cipher: $method, password: pw" x:1000000 d:100000 first cone
+    n=$((n + 1))
+done
 interop_verdict

@@ -91,7 +91,7 @@ static void test_unavailable_nodes(void **state)
         { "xh", "type: vless, server: a, port: 1, uuid: x, network: xhttp", "unsupported-proxy", "xhttp" },
         { "hy", "type: hysteria2, server: a, port: 1, password: x", "unsupported-proxy", "hysteria2" },
         { "no", "type: teleport, server: a", "unknown-type", "teleport" },
-        { "sc", "type: ss, server: a, port: 1, cipher: rc4-md5, password: SECRETpw", "unsupported-proxy", "rc4-md5" },
+        { "sc", "type: ss, server: a, port: 1, cipher: lea-128-gcm, password: SECRETpw", "unsupported-proxy", "lea-128-gcm" },
         { "se", "type: ss, server: a, port: 1, cipher: 2022-blake3-aes-128-ccm, password: AAECAwQFBgcICQoLDA0ODw==", "unsupported-proxy", "2022" },
         { "sk", "type: ss, server: a, port: 1, cipher: 2022-blake3-aes-128-gcm, password: SECRETpw", "bad-value", "16 bytes in base64" },
         { "pl", "type: ss, server: a, port: 1, cipher: aes-128-gcm, password: SECRETpw, plugin: kcptun", "unsupported-proxy", "kcptun" },

@@ -180,6 +180,8 @@ static void on_held(struct stream *s, unsigned what)
         r = -ECONNRESET;
     if (r <= -ERR_BASE)
         out_note_error(k->o, (int)r);
+    if (r >= 0 && (what & STREAM_WRITABLE))
+        k->o->answered = true; /* in the protocol's own words */
     if (r < 0 || (what & STREAM_WRITABLE))
         end(k, s, (int)r);
 }

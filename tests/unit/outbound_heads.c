@@ -349,6 +349,28 @@ static void test_trojan_heads(void **state)
     far_close(&f);
 }
 
+/* An upload beside a flow that has its answers already. It ended first, and the log said that the server never answered. */
+static void test_trojan_upload_beside_an_answered_flow(void **state)
+{
+    struct outbound *o = out_find(w.set, "trojan");
+    struct dest at4 = v4();
+    struct call c;
+    struct far f;
+
+    o->answered = o->hinted = false;
+    call(&c, "trojan", &at4);
+    f = far_open(true);
+    assert_true(world_until(&w, &c.done));
+    say(&c, NULL, 0);
+    far_say(&f, "220 hello", 9);
+    heard(&c, "220 hello");
+    out_note_end(o, 1000, 0, -ERR_EARLY);
+    assert_false(o->hinted);
+    assert_int_equal(o->last_err, 0);
+    hang_up(&c);
+    far_close(&f);
+}
+
 /* Behind a wrong password is a web server. */
 static void test_trojan_answered_by_a_web_server(void **state)
 {
@@ -571,6 +593,7 @@ int main(void)
         T(test_a_head_without_end),
         T(test_a_name_cannot_end_a_line),
         T(test_trojan_heads),
+        T(test_trojan_upload_beside_an_answered_flow),
         T(test_trojan_answered_by_a_web_server),
         T(test_vless_heads),
         T(test_vless_answers_that_mean_no),

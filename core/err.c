@@ -18,6 +18,7 @@ static const char *const words[ERR_MAX - ERR_BASE] = {
     [ERR_LIMIT - ERR_BASE] = "a limit is reached",
     [ERR_EARLY - ERR_BASE] = "the server hung up before its first word",
     [ERR_SILENT - ERR_BASE] = "the server takes connections and says nothing",
+    [ERR_UNANSWERED - ERR_BASE] = "sent data, never got an answer",
     [ERR_STATUS - ERR_BASE] = "the server's HTTP answer means no",
     [ERR_CLOCK - ERR_BASE] = "the server's clock and this machine's differ too much",
     [ERR_TLS - ERR_BASE] = "the TLS handshake failed",

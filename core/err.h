@@ -20,6 +20,7 @@ enum {
     ERR_LIMIT,          /* one of our own bounds is reached */
     ERR_EARLY,          /* the peer hung up before its first word */
     ERR_SILENT,         /* the peer took the connection and then said nothing */
+    ERR_UNANSWERED,     /* the peer took what we sent and never answered */
     ERR_STATUS,         /* an HTTP answer that means no */
     ERR_CLOCK,          /* the peer's clock and ours differ by more than its protocol allows */
     ERR_TLS,            /* TLS: the handshake failed, or the connection broke; the log says how */

@@ -19,6 +19,8 @@
 #include "engine/health.h"
 #include "engine/private.h"
 
+#define ANSWER_MS 10000 /* of a server that never answered: then a person is told what to check */
+
 struct tcp_flow {
     struct flow f;
     struct stream *local, *remote;
@@ -177,6 +179,15 @@ static void on_progress(struct relay *r, unsigned up, unsigned down)
     eng_count(t->f.eng, &t->f, up, down);
 }
 
+/* A server that cannot read us may keep the flow open as long as the application does, and say nothing. */
+static void on_no_answer(struct timer *tm)
+{
+    struct tcp_flow *t = container_of(tm, struct tcp_flow, patience);
+
+    if (!t->f.down)
+        out_note_silence(flow_leaf(&t->f), t->f.up);
+}
+
 static void on_dialled(struct dial *d, struct stream *s, int err)
 {
     struct tcp_flow *t = container_of(d, struct tcp_flow, dial);
@@ -197,6 +208,9 @@ static void on_dialled(struct dial *d, struct stream *s, int err)
     memset(&t->relay, 0, sizeof(t->relay));
     t->relay.progress = on_progress;
     relay_start(&t->relay, t->f.eng->loop, t->local, t->remote, on_relay_done);
+    t->patience.cb = on_no_answer;
+    if (!flow_leaf(&t->f)->answered)
+        timer_set(t->f.eng->loop, &t->patience, ANSWER_MS);
 }
 
 /* What only this machine and its neighbours can reach. */

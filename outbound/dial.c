@@ -27,9 +27,9 @@ static int refuse(struct outbound *o)
 {
     char name[OUT_NAME_MAX];
 
-    if (!o->hinted && o->why)
+    if (!o->refusal_said && o->why)
         log_warn(LOG_OUT, "%s: its flows are rejected: %s", out_quote(o->name, name), o->why);
-    o->hinted = true;
+    o->refusal_said = true;
     return -ERR_UNSUPPORTED;
 }
 

@@ -26,6 +26,7 @@ static struct headed *of(struct layer *y)
     return container_of(y, struct headed, y);
 }
 
+/* The head may go alone; it is over when our first bytes are known. */
 static int headed_seal(struct layer *y, struct cursor *from)
 {
     struct headed *h = of(y);
@@ -33,12 +34,13 @@ static int headed_seal(struct layer *y, struct cursor *from)
     int r;
 
     h->n_first = (uint8_t)cursor_take(&peek, h->first, HEADED_FIRST);
-    if ((r = layer_put(y, h->head, h->len)) < 0)
+    if (y->head && (r = layer_put(y, h->head, h->len)) < 0)
         return r;
-    OPENSSL_cleanse(h->head, h->len);
+    if (y->head)
+        OPENSSL_cleanse(h->head, h->len);
     layer_added(y, cursor_take(from, layer_free(y), layer_room(y)));
     y->head = false;
-    y->raw_out = true;
+    y->raw_out = h->n_first || !h->answer;
     return 0;
 }
 

@@ -14,7 +14,8 @@ static const struct hint {
 } hints[] = {
     { -ERR_AUTH, "check password or uuid, and cipher" },
     { -ERR_CLOCK, "set the clock of this machine, or of the server" },
-    { -ERR_EARLY, "check password or uuid, tls and network, and that the port is this protocol's" },
+    { -ERR_EARLY, "check password or uuid, clock, tls and network, and that the port is this protocol's" },
+    { -ERR_UNANSWERED, "check password or uuid, cipher, clock" }, /* many servers do not answer what they cannot read */
     { -ERR_SILENT, "check port, type, tls and network: it may wait for something else" },
     { -ERR_PROTO, "check type, port, tls and network: it speaks something else" },
     { -ERR_STATUS, "check path, host and headers of the transport" },
@@ -51,21 +52,37 @@ static void say(struct outbound *o, unsigned bit, const char *what, const char *
     log_warn(LOG_OUT, "%s: %s: %s", out_quote(o->name, name), what, hint);
 }
 
-void out_note_error(struct outbound *o, int err)
+/* Is that one of them? */
+static bool note(struct outbound *o, int err)
 {
     if (o->origin)
         o = o->origin;
     if (o->ops->action != OUT_PROXY)
-        return;
+        return false;
     for (unsigned i = 0; i < N_HINTS; i++)
         if (hints[i].err == err) {
             o->last_err = err;
             say(o, i, err_str(err), hints[i].text);
+            return true;
         }
+    return false;
+}
+
+void out_note_error(struct outbound *o, int err)
+{
+    note(o, err);
+}
+
+void out_note_silence(struct outbound *o, uint64_t up)
+{
+    if (up && !o->answered)
+        note(o, -ERR_UNANSWERED);
 }
 
 const char *out_hint(const struct outbound *o)
 {
+    if (o->last_err == -ERR_UNANSWERED && o->answered) /* it has, meanwhile */
+        return NULL;
     for (unsigned i = 0; i < N_HINTS; i++)
         if (hints[i].err == o->last_err)
             return hints[i].text;
@@ -76,15 +93,12 @@ void out_note_end(struct outbound *o, uint64_t up, uint64_t down, int err)
 {
     o->up += up;
     o->down += down;
-    if (down) {
+    if (down && (o->answered || o->last_err != -ERR_AUTH)) { /* else it was a web server's page for strangers */
         o->answered = true;
         o->last_err = 0;
     }
-    if (err <= -ERR_BASE && !(o->answered && (err == -ERR_PROTO || err == -ERR_EARLY))) /* errno may be the application's doing */
-        out_note_error(o, err); /* once it has worked, a connection that breaks, or that its server refuses, says nothing about it */
-    if (o->ops->action != OUT_PROXY || !up || o->answered || o->hinted)
-        return;
-    o->hinted = true; /* a wrong password is silence: many servers do not answer what they cannot read */
-    log_warn(LOG_OUT, "%s: sent data, never got an answer: check password or uuid, cipher, clock",
-             out_quote(o->name, (char[OUT_NAME_MAX]){ 0 }));
+    if (o->answered && (err == -ERR_PROTO || err == -ERR_EARLY))
+        return; /* once it has worked, a connection that breaks, or that its server refuses, says nothing about it */
+    if ((err > -ERR_BASE || !note(o, err)) && !down) /* errno may be the application's doing */
+        out_note_silence(o, up);
 }

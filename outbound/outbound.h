@@ -54,7 +54,7 @@ struct outbound {
     bool ready;              /* init gave 0: fini is due */
     uint8_t family;          /* enum opt_family: which addresses of its server (a direct: of the destination) are dialled */
     bool answered;           /* the protocol heard something true from the server, ever */
-    bool hinted;             /* the log has said that it never did, or that it cannot be dialled */
+    bool refusal_said;       /* the log has said that it cannot be dialled */
     bool unverified;         /* skip-cert-verify: nobody looks at its server's certificate */
     bool unverified_said;    /* the log has said so */
     int last_err;            /* what its server did wrong last; 0 once it has answered since */
@@ -112,6 +112,8 @@ int  out_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess 
 /* A flow over leaf o ended after so many bytes, with what error: adds them up, and says once per proxy what may be wrong with it, also when it
  * takes data and never answers. */
 void out_note_end(struct outbound *o, uint64_t up, uint64_t down, int err);
+/* A flow over leaf o that goes on has sent so many bytes and waits for the first of an answer for longer than it should. */
+void out_note_silence(struct outbound *o, uint64_t up);
 /* Its server, or the way to it, failed. Said once for each kind of error; kept in last_err until the server answers. */
 void out_note_error(struct outbound *o, int err);
 /* What a person can do about last_err, static text; NULL without one. */

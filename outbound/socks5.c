@@ -184,7 +184,7 @@ static void shake_end(struct shake *h, int err)
         stream_close(h->s, err);
         h->s = NULL;
     }
-    if (err == -ERR_AUTH || err == -ERR_PROTO)
+    if (err == -ERR_AUTH || err == -ERR_PROTO || err == -ERR_SILENT || err == -ERR_EARLY)
         out_note_error(&h->node->o, err);
     h->done(h, err);
 }
@@ -284,6 +284,8 @@ static int gather(struct shake *h)
 {
     ssize_t n = stream_read(h->s, &(struct iovec){ h->in + h->n_in, h->need - h->n_in }, 1);
 
+    if (n == -STREAM_EOF && h->state == SHAKE_CHOICE && !h->n_in)
+        return -ERR_EARLY;
     if (n == -STREAM_EOF)
         return h->state == SHAKE_AUTH ? -ERR_AUTH : -ERR_PROTO; /* some close instead of saying no */
     if (n <= 0)
@@ -314,7 +316,9 @@ static void on_ready(struct stream *s, unsigned what)
 
 static void on_limit(struct timer *t)
 {
-    shake_end(container_of(t, struct shake, limit), -ETIMEDOUT);
+    struct shake *h = container_of(t, struct shake, limit);
+
+    shake_end(h, h->state == SHAKE_REPLY ? -ETIMEDOUT : -ERR_SILENT); /* asked already: it may wait for the destination */
 }
 
 static void on_connected(struct under_dial *x, struct stream *s, int err)

@@ -137,10 +137,12 @@ static int look_at_answer(void *arg, const uint8_t *b, size_t n, const uint8_t *
 {
     struct outbound *o = arg;
 
-    if (n < 7 || memcmp(b, "HTTP/1.", 7) != 0)
+    if (n < 7 || memcmp(b, "HTTP/1.", 7) != 0) {
         o->answered = true;
-    else if (!is_request(first, n_first))
+    } else if (!is_request(first, n_first)) {
+        o->answered = false; /* whatever was, it no longer knows us */
         out_note_error(o, -ERR_AUTH);
+    }
     return 1;
 }
 

@@ -174,7 +174,7 @@ static const struct talk {
     { "plain", "example.com", { { "050100", "0500" }, { "050100030b6578616d706c652e636f6d01bb", "" } }, -ERR_PROTO },
     { "plain", "example.com", { { "050100", "05ff" } }, -ERR_AUTH },
     { "plain", "example.com", { { "050100", "0502" } }, -ERR_PROTO },
-    { "plain", "example.com", { { "050100", "" } }, -ERR_PROTO },
+    { "plain", "example.com", { { "050100", "" } }, -ERR_EARLY },
     { "plain", "example.com", { { "050100", "485454502f312e31" } }, -ERR_PROTO },
     { "auth", "example.com", { { "05020002", "0500" }, { "050100030b6578616d706c652e636f6d01bb", "05000001000000000000" } }, 0 },
     { "auth", "example.com",

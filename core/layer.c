@@ -55,6 +55,12 @@ static void tell_later(struct layer *y, unsigned what)
 
 /* ---- writing ---- */
 
+/* What an error from below means: a peer that went without having said a word did not break in the middle of something. */
+static int meaning(const struct layer *y, ssize_t err)
+{
+    return (err == -ECONNRESET || err == -EPIPE) && !y->heard && !y->raw_in ? -ERR_EARLY : (int)err;
+}
+
 /* Sends what is sealed. 1: nothing is left; 0: the stream below is full; -err. */
 static int flush(struct layer *y)
 {
@@ -66,7 +72,7 @@ static int flush(struct layer *y)
         return 0;
     w = stream_write(y->down, &(struct iovec){ y->out + y->out_at, y->n_out }, 1);
     if (w < 0)
-        return (int)w;
+        return meaning(y, w);
     y->out_at += (uint32_t)w;
     y->n_out -= (uint32_t)w;
     if (y->n_out) {
@@ -114,7 +120,7 @@ static int write_raw(struct layer *y, struct cursor *from)
     ssize_t w = stream_write(y->down, piece, cursor_pieces(from, SIZE_MAX, piece, PIECES, &len));
 
     if (w < 0)
-        return (int)w;
+        return meaning(y, w);
     cursor_skip(from, (size_t)w);
     y->full = (size_t)w < len;
     return !y->full;
@@ -220,9 +226,7 @@ static ssize_t pull(struct layer *y)
         y->heard = true;
         y->n_in += (uint32_t)n;
     }
-    if (n == -ECONNRESET && !y->heard)
-        return -ERR_EARLY;
-    return n == -STREAM_EOF ? eof(y) : n;
+    return n == -STREAM_EOF ? eof(y) : n < 0 ? meaning(y, n) : n;
 }
 
 static void take_plain(struct layer *y, struct cursor *to)

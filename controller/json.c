@@ -142,21 +142,13 @@ struct add_providers {
     json_t *all;
 };
 
-/* upload=N; download=N; total=N; expire=UNIX, in any order. */
 static json_t *subscription(const char *userinfo)
 {
-    static const char *const keys[] = { "upload", "download", "total", "expire" }, *const names[] = { "Upload", "Download", "Total", "Expire" };
-    json_t *o = json_object();
+    struct said_account a;
 
-    for (int i = 0; i < 4; i++) {
-        const char *at = strcasestr(userinfo, keys[i]);
-        double n = 0;
-
-        if (at && (at = strchr(at, '=')))
-            n = strtod(at + 1, NULL);
-        json_object_set_new(o, names[i], json_integer(n >= 0 && n < 9e18 ? (json_int_t)n : 0));
-    }
-    return o;
+    said_account(userinfo, &a);
+    return json_pack("{s:I, s:I, s:I, s:I}", "Upload", (json_int_t)a.upload, "Download", (json_int_t)a.download, "Total", (json_int_t)a.total, "Expire",
+                     (json_int_t)a.expire);
 }
 
 static void add_fetched(void *arg, const struct provider_view *v)

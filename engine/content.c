@@ -214,7 +214,7 @@ static int add_headers(struct specs *all, struct provider_spec *s, const struct 
 
 int spec_of_provider(struct specs *all, const struct profile *p, const struct cfg_provider *c, struct provider_spec *s)
 {
-    *s = (struct provider_spec){ .name = c->name, .user_agent = p->global_ua, .own = c->own };
+    *s = (struct provider_spec){ .name = c->name, .user_agent = p->global_ua, .own = c->own, .whole = !p->etag_support };
     return add_headers(all, s, &c->headers);
 }
 

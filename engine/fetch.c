@@ -23,6 +23,7 @@
 #include <strings.h>
 
 #include "core/err.h"
+#include "core/log.h"
 #include "core/loop.h"
 
 #define HOPS_MAX 6 /* the url and five redirects */
@@ -81,40 +82,10 @@ static size_t on_body(char *p, size_t size, size_t n, void *arg)
     return n;
 }
 
-/* Keeps the value of a header if this line is it. Anything but printable ASCII makes it no value. */
-static void take_header(const char *line, size_t len, const char *name, char out[FETCH_HEADER_MAX])
-{
-    size_t n = strlen(name);
-
-    if (len <= n || strncasecmp(line, name, n) != 0 || line[n] != ':')
-        return;
-    line += n + 1;
-    len -= n + 1;
-    while (len && (*line == ' ' || *line == '\t'))
-        line++, len--;
-    while (len && (line[len - 1] == '\n' || line[len - 1] == '\r' || line[len - 1] == ' '))
-        len--;
-    *out = 0;
-    if (len >= FETCH_HEADER_MAX)
-        return;
-    for (size_t i = 0; i < len; i++)
-        if (line[i] < ' ' || line[i] > '~')
-            return;
-    memcpy(out, line, len);
-    out[len] = 0;
-}
-
 static size_t on_header(char *line, size_t size, size_t n, void *arg)
 {
-    struct fetch_out *o = ((struct transfer *)arg)->out;
-
-    n *= size;
-    if (n > 5 && !strncasecmp(line, "HTTP/", 5)) /* another answer begins */
-        *o->etag = *o->modified = *o->userinfo = 0;
-    take_header(line, n, "etag", o->etag);
-    take_header(line, n, "last-modified", o->modified);
-    take_header(line, n, "subscription-userinfo", o->userinfo);
-    return n;
+    said_header(&((struct transfer *)arg)->out->said, line, n * size);
+    return n * size;
 }
 
 /* ---- urls ---- */
@@ -166,7 +137,7 @@ static struct curl_slist *add_line(struct curl_slist *list, const char *line, bo
 /* The lines of this request. Conditions are about the url itself, so they stay when it leads elsewhere. */
 static struct curl_slist *lines_of(const struct fetch_in *in, bool own, bool *failed)
 {
-    char line[FETCH_HEADER_MAX + 32];
+    char line[SAID_MAX + 32];
     struct curl_slist *list = NULL;
 
     for (size_t i = 0; own && in->headers && in->headers[i]; i++)
@@ -202,7 +173,9 @@ static bool set_up(struct transfer *t, const char *url, const char *socket, cons
 
 static int say(struct fetch_out *o, int err, const char *what)
 {
-    snprintf(o->why, sizeof(o->why), "%s%s%s", o->host, *o->host ? ": " : "", what);
+    char shown[CURL_ERROR_SIZE];
+
+    snprintf(o->why, sizeof(o->why), "%s%s%s", o->host, *o->host ? ": " : "", log_safe(what, strlen(what), shown, sizeof(shown)));
     return err;
 }
 

@@ -13,8 +13,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define FETCH_HEADER_MAX 512
-#define FETCH_NAME_MAX   64
+#include "engine/said.h"
+
+#define FETCH_WHY_MAX  512
+#define FETCH_NAME_MAX 64
 
 struct fetch_in {
     const char *url;            /* http or https; may hold user and password */
@@ -36,10 +38,9 @@ struct fetch_out {
     bool unchanged; /* 304: what we have is good */
     char *body;     /* owned; with a NUL behind its len bytes */
     size_t len;
-    char host[256];                                          /* that was asked last; for messages, as the rest of the url may be secret */
-    char etag[FETCH_HEADER_MAX], modified[FETCH_HEADER_MAX]; /* "" = not said */
-    char userinfo[FETCH_HEADER_MAX];                         /* subscription-userinfo */
-    char why[FETCH_HEADER_MAX];                              /* what went wrong, for people */
+    char host[256];         /* that was asked last; for messages, as the rest of the url may be secret */
+    struct said said;
+    char why[FETCH_WHY_MAX]; /* what went wrong, for people */
 };
 
 /* 0 (a body, or unchanged), or -err with out->why: -ERR_LIMIT, -ETIMEDOUT, -ERR_CLOSED (stop), -ERR_PROTO (not this status, or none),

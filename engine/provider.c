@@ -13,7 +13,6 @@
 #include "engine/provider.h"
 
 #include <errno.h>
-#include <jansson.h>
 #include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
@@ -38,7 +37,7 @@
 #define NO_MEMORY_MS 1000
 #define META_MAX     4096
 #define WHY_MAX      256
-#define SAID_MAX     (FETCH_HEADER_MAX + WHY_MAX)
+#define TOLD_MAX     (FETCH_WHY_MAX + WHY_MAX)
 
 struct provider;
 
@@ -52,7 +51,7 @@ struct trip {
     int err;
     bool changed;
     size_t bytes; /* of new content */
-    char userinfo[FETCH_HEADER_MAX], why[SAID_MAX];
+    char userinfo[SAID_MAX], why[TOLD_MAX];
 };
 
 struct provider {
@@ -69,7 +68,7 @@ struct provider {
     int64_t updated_s, bytes;
     struct stat seen;       /* file: as it was last */
     struct list_head waits; /* struct provider_wait */
-    char userinfo[FETCH_HEADER_MAX], why[SAID_MAX];
+    char userinfo[SAID_MAX], why[TOLD_MAX];
 };
 
 struct providers {
@@ -84,57 +83,34 @@ struct providers {
 
 /* ---- what the server said about a file ---- */
 
-struct meta {
-    char etag[FETCH_HEADER_MAX], modified[FETCH_HEADER_MAX], userinfo[FETCH_HEADER_MAX];
-};
-
 static void meta_path(const struct provider *p, char out[PATH_MAX])
 {
     snprintf(out, PATH_MAX, "%s.meta", p->path);
 }
 
-static void copy_text(const json_t *o, const char *key, char out[FETCH_HEADER_MAX])
-{
-    const char *s = json_string_value(json_object_get(o, key));
-
-    snprintf(out, FETCH_HEADER_MAX, "%s", s ? s : "");
-}
-
-/* Nothing known is fine. A file of another url says nothing about this one. */
-static void meta_read(const struct provider *p, struct meta *m)
+/* Nothing known is fine. */
+static void meta_read(const struct provider *p, struct said *s)
 {
     char path[PATH_MAX], *bytes;
-    const char *url;
-    json_t *o = NULL;
     size_t len;
     int64_t when;
 
-    memset(m, 0, sizeof(*m));
+    memset(s, 0, sizeof(*s));
     meta_path(p, path);
-    if (file_read_beneath(p->ps->state_dir, path, META_MAX, &bytes, &len, &when) == 0) {
-        o = json_loadb(bytes, len, 0, NULL);
-        free(bytes);
-    }
-    url = json_string_value(json_object_get(o, "url"));
-    if (url && !strcmp(url, p->spec.url)) {
-        copy_text(o, "etag", m->etag);
-        copy_text(o, "last-modified", m->modified);
-        copy_text(o, "subscription-userinfo", m->userinfo);
-    }
-    json_decref(o);
+    if (file_read_beneath(p->ps->state_dir, path, META_MAX, &bytes, &len, &when) < 0)
+        return;
+    said_read(s, bytes, len, p->spec.url);
+    free(bytes);
 }
 
-static void meta_write(const struct provider *p, const struct fetch_out *got)
+static void meta_write(const struct provider *p, const struct said *s)
 {
-    json_t *o = json_pack("{ss ss ss ss}", "url", p->spec.url, "etag", got->etag, "last-modified", got->modified, "subscription-userinfo",
-                          got->userinfo);
-    char path[PATH_MAX], *text = o ? json_dumps(o, JSON_INDENT(1)) : NULL;
+    char path[PATH_MAX], *text = said_write(s, p->spec.url);
 
     meta_path(p, path);
     if (text)
         file_replace_beneath(p->ps->state_dir, path, text, strlen(text), 0); /* without it the next answer is whole, that is all */
     free(text);
-    json_decref(o);
 }
 
 /* ---- in the thread ---- */
@@ -172,7 +148,7 @@ static void check_and_store(struct trip *t, const struct fetch_out *got)
         return;
     }
     t->bytes = got->len;
-    meta_write(p, got);
+    meta_write(p, &got->said);
 }
 
 /* One at a time: a provider that went with a reload and the one that came for it may have the same file. */
@@ -193,18 +169,18 @@ static void fetch_in_thread(struct work *w)
     struct trip *t = container_of(w, struct trip, w);
     struct provider *p = t->p;
     struct fetch_out got;
-    struct meta meta = { 0 };
+    struct said said = { 0 };
     int have = file_open_beneath(p->ps->state_dir, p->path);
 
     if (have >= 0) { /* conditions only for what is there */
-        meta_read(p, &meta);
+        meta_read(p, &said);
         close(have);
     }
     t->err = fetch(&(struct fetch_in){ .url = p->spec.url,
                                        .headers = p->spec.headers,
                                        .user_agent = p->spec.user_agent ? p->spec.user_agent : p->ps->user_agent,
-                                       .etag = meta.etag,
-                                       .modified = meta.modified,
+                                       .etag = p->spec.whole ? NULL : said.etag,
+                                       .modified = p->spec.whole ? NULL : said.modified,
                                        .max = provider_size_max(&p->spec),
                                        .timeout_ms = FETCH_MS,
                                        .open = p->ps->hooks.open,
@@ -218,7 +194,7 @@ static void fetch_in_thread(struct work *w)
         file_touch_beneath(p->ps->state_dir, p->path);
     else
         store(t, &got);
-    snprintf(t->userinfo, sizeof(t->userinfo), "%s", *got.userinfo ? got.userinfo : meta.userinfo);
+    snprintf(t->userinfo, sizeof(t->userinfo), "%s", *got.said.userinfo ? got.said.userinfo : said.userinfo);
     fetch_fini(&got);
 }
 
@@ -478,7 +454,7 @@ static bool same(const struct provider_spec *a, const struct provider_spec *b)
 {
     return a->kind == b->kind && a->from == b->from && !strcmp(a->name, b->name) && same_text(a->url, b->url) &&
            same_text(a->path, b->path) && same_text(a->proxy, b->proxy) && same_headers(a->headers, b->headers) &&
-           a->interval_s == b->interval_s && a->size_limit == b->size_limit && a->own == b->own &&
+           a->interval_s == b->interval_s && a->size_limit == b->size_limit && a->own == b->own && a->whole == b->whole &&
            same_text(a->user_agent, b->user_agent) && same_text(a->near, b->near) && a->behavior == b->behavior && a->format == b->format;
 }
 
@@ -486,7 +462,7 @@ static bool same(const struct provider_spec *a, const struct provider_spec *b)
 static void find_copy(struct provider *p)
 {
     int fd = file_open_beneath(p->ps->state_dir, p->path);
-    struct meta meta;
+    struct said said;
     struct stat st;
     int64_t age, left;
 
@@ -497,8 +473,8 @@ static void find_copy(struct provider *p)
         return;
     }
     close(fd);
-    meta_read(p, &meta);
-    memcpy(p->userinfo, meta.userinfo, sizeof(p->userinfo));
+    meta_read(p, &said);
+    memcpy(p->userinfo, said.userinfo, sizeof(p->userinfo));
     p->updated_s = st.st_mtime;
     p->bytes = st.st_size;
     if (p->spec.interval_s <= 0)

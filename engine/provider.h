@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "core/loop.h"
+#include "engine/said.h"
 #include "rules/set.h"
 
 enum provider_kind { PROVIDER_PROXIES, PROVIDER_RULES, PROVIDER_GEO };
@@ -33,6 +34,7 @@ struct provider_spec {
     const char *const *headers; /* "Name: value", NULL-terminated; NULL = none */
     const char *user_agent;     /* NULL = the usual one */
     const char *near;           /* a directory where the user's own relative paths are looked for, too; NULL = none */
+    bool whole;                 /* never ask for changes only (etag-support: false) */
     int64_t interval_s;         /* 0 = only when there is nothing yet */
     int64_t size_limit;         /* 0 = 64 MiB, for proxies 16 MiB; never more than that */
     bool own;                   /* from the user's own file: may name files outside and private addresses */
@@ -87,7 +89,7 @@ struct provider_view {
     const struct provider_spec *spec; /* as the others, until the next turn of the loop */
     int64_t updated_s;                /* Unix time of the content in use; 0 = there is none */
     int64_t bytes;                    /* how much it is */
-    const char *userinfo;             /* subscription-userinfo as it came, "" = none */
+    const char *userinfo;             /* subscription-userinfo as it came (said_account() reads it), "" = none */
     const char *why;                  /* what went wrong last; "" = nothing */
     bool busy;
 };

@@ -251,9 +251,9 @@ static void a_body_and_what_is_said_of_it(void **state)
     assert_int_equal(run(t, 1, (struct fetch_in){ .url = "http://u:p@a.test:8080/x?y=1#z", .headers = headers }, &out), 0);
     assert_string_equal(out.body, "hello");
     assert_int_equal(out.len, 5);
-    assert_string_equal(out.etag, "\"v1\"");
-    assert_string_equal(out.modified, "Mon, 01 Jan 2024 00:00:00 GMT");
-    assert_string_equal(out.userinfo, "upload=1; total=9");
+    assert_string_equal(out.said.etag, "\"v1\"");
+    assert_string_equal(out.said.modified, "Mon, 01 Jan 2024 00:00:00 GMT");
+    assert_string_equal(out.said.userinfo, "upload=1; total=9");
     assert_int_equal(out.status, 200);
     assert_non_null(strstr(site.seen, "User-Agent: shunt/test\r\n"));
     assert_non_null(strstr(site.seen, "X-Key: secret\r\n"));
@@ -285,7 +285,7 @@ static void what_has_not_changed_is_not_sent_again(void **state)
         run(t, 1, (struct fetch_in){ .url = "http://a.test/", .etag = "\"v1\"", .modified = "Mon, 01 Jan 2024 00:00:00 GMT" }, &out), 0);
     assert_true(out.unchanged);
     assert_null(out.body);
-    assert_string_equal(out.etag, "\"v2\"");
+    assert_string_equal(out.said.etag, "\"v2\"");
     assert_non_null(strstr(site.seen, "If-None-Match: \"v1\"\r\nIf-Modified-Since: Mon, 01 Jan 2024 00:00:00 GMT\r\n"));
     fetch_fini(&out);
     assert_int_equal(run(t, 1, (struct fetch_in){ .url = "http://a.test/" }, &out), -ERR_PROTO); /* nobody asked for that */
@@ -305,7 +305,7 @@ static void redirects_are_followed_without_what_is_ours(void **state)
 
     assert_int_equal(run(t, COUNT(t), (struct fetch_in){ .url = "http://u:p@a.test/1", .headers = headers, .etag = "\"v1\"" }, &out), 0);
     assert_string_equal(out.body, "done");
-    assert_string_equal(out.etag, "");
+    assert_string_equal(out.said.etag, "");
     assert_string_equal(out.host, "safe.test");
     assert_int_equal(site.n_open, 3);
     assert_non_null(third = strstr(site.seen, "GET /3 "));

@@ -289,6 +289,21 @@ static void without_the_file_there_are_no_conditions(void **state)
     check_file("r/ads.txt", "a.com\n");
 }
 
+static void without_etag_support_the_whole_is_asked_for(void **state)
+{
+    struct provider_spec s = http;
+
+    s.whole = true;
+    w->answer = OK "a.com\n";
+    set_one(&s);
+    providers_start(w->ps);
+    settle();
+    *w->asked = 0;
+    assert_int_equal(refresh().err, 0);
+    assert_non_null(strstr(w->asked, "GET /ads"));
+    assert_null(strstr(w->asked, "If-None-Match"));
+}
+
 /* ---- misbehaving ---- */
 
 /* D1, D2, D3, D5: none of these harms what there is, and each says why. */
@@ -586,6 +601,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(new_content_replaces_and_the_old_is_kept, begin, end),
         cmocka_unit_test_setup_teardown(what_is_the_same_changes_nothing, begin, end),
         cmocka_unit_test_setup_teardown(without_the_file_there_are_no_conditions, begin, end),
+        cmocka_unit_test_setup_teardown(without_etag_support_the_whole_is_asked_for, begin, end),
         cmocka_unit_test_setup_teardown(bad_answers_change_nothing, begin, end),
         cmocka_unit_test_setup_teardown(a_store_that_cannot_be_written_is_said, begin, end),
         cmocka_unit_test_setup_teardown(a_size_limit_is_an_error, begin, end),

@@ -160,7 +160,7 @@ static void bound_flows(struct engine *e)
 }
 
 /* A copy of a file's bytes, for later; none when there is no file. */
-static int copy_input(const struct cfg_input *in, struct cfg_input *out)
+int input_copy(const struct cfg_input *in, struct cfg_input *out)
 {
     char *bytes;
 
@@ -175,7 +175,7 @@ static int copy_input(const struct cfg_input *in, struct cfg_input *out)
     return 0;
 }
 
-static void free_input(struct cfg_input *in)
+void input_free(struct cfg_input *in)
 {
     free((char *)in->bytes);
     *in = (struct cfg_input){ 0 };
@@ -204,7 +204,7 @@ static int start(struct engine *e, const struct cfg_input *profile, const struct
         diag_print(&e->diag, stderr, isatty(2));
         return -EINVAL;
     }
-    if ((r = copy_input(local, &e->local)) < 0 || (r = copy_input(profile, &e->body)) < 0)
+    if ((r = input_copy(local, &e->local)) < 0 || (r = input_copy(profile, &e->body)) < 0)
         return r;
     e->pol->loop = e->loop;
     e->mode = e->pol->profile->mode;
@@ -299,13 +299,14 @@ void eng_free(struct engine *e)
         close_fd(&e->tun.dns_tcp[i]);
     }
     diag_fini(&e->diag);
-    free_input(&e->local);
-    free_input(&e->body);
+    input_free(&e->local);
+    input_free(&e->body);
     free(e->hijack);
     free(e);
 }
 
-/* The supervisor puts the new routes in force and keeps the profile for a worker to come. What a living device cannot change is said, and the rest is used. */
+/* The supervisor puts the new routes in force and keeps the profile for a worker to come. What a living device cannot change is said, and
+ * the rest is used. */
 static int tell_supervisor(struct engine *e, const struct profile *p, struct diag *d)
 {
     struct plat_tun_got got;
@@ -369,8 +370,8 @@ int eng_reload(struct engine *e, const struct cfg_input *profile, const struct c
     struct policy *p;
 
     diag_init(d, profile->name, NULL, 0, false);
-    if (copy_input(profile, &body) < 0 || copy_input(local ? local : &e->local, &kept) < 0) {
-        free_input(&body);
+    if (input_copy(profile, &body) < 0 || input_copy(local ? local : &e->local, &kept) < 0) {
+        input_free(&body);
         diag_err(d, 0, 0, "", "bad-value", "out of memory");
         return -EINVAL;
     }
@@ -378,13 +379,13 @@ int eng_reload(struct engine *e, const struct cfg_input *profile, const struct c
     if (!p || try_policy(e, p, offered, d) < 0) {
         policy_put(p);
         diag_set_source(d, 1, kept.name, local ? local->bytes : NULL, local ? local->len : 0);
-        free_input(&kept);
-        free_input(&body);
+        input_free(&kept);
+        input_free(&body);
         return -EINVAL;
     }
-    free_input(&e->local);
+    input_free(&e->local);
     e->local = kept;
-    free_input(&e->body);
+    input_free(&e->body);
     e->body = body;
     use(e, p, d);
     refresh_set(e);
@@ -399,6 +400,7 @@ void eng_adopt(struct engine *e, struct policy *p, struct diag *d)
     }
     rules_inherit(p->rules, e->pol->rules);
     use(e, p, d);
+    refresh_set(e);
 }
 
 /* Its lists are other. Without memory it goes on with the old ones. */
@@ -421,8 +423,8 @@ void eng_adopt_rules(struct engine *e, struct policy *p, struct diag *d)
     p->loop = e->loop;
     if (content_in_dns(p->profile))
         renew_dns(e);
-    if (p->specs->geo & ~old->specs->geo && refresh_set(e) < 0)
-        log_warn(LOG_CFG, "out of memory: geo data are not fetched");
+    if (p->specs->geo != old->specs->geo)
+        refresh_set(e); /* a set came that needs a database, or went */
     diag_renew(&e->diag, "missing-data", "proxy-providers", d); /* the other messages are about the profile, which is the same */
     policy_put(old);
 }

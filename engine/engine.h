@@ -82,8 +82,9 @@ struct eng_opts {
     const char *version;
 };
 
-/* Loads the profile, and over it the local file (NULL = none), asks the supervisor for the TUN, starts stack, resolver and DNS service. Returns 0 and
- * *out, or -err with everything printed on stderr. Traffic flows after plat_worker_ready(). The names of the files must live as long as the engine. */
+/* Loads the profile, and over it the local file (NULL = none), asks the supervisor for the TUN, starts stack, resolver and DNS service.
+ * Returns 0 and *out, or -err with everything printed on stderr. Traffic flows after plat_worker_ready(). The names of the files must live as
+ * long as the engine. */
 int eng_new(const struct eng_opts *o, const struct cfg_input *profile, const struct cfg_input *local, struct engine **out);
 void eng_free(struct engine *e);
 /* Parses and checks everything first, then swaps; flows live on. local NULL: the local file that was last in use. offered: the files came from the

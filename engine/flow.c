@@ -163,7 +163,8 @@ void say_nameless(const struct flow_meta *m)
 {
     char at[ENDPOINT_STRLEN];
 
-    log_warn(LOG_DNS, "%s is a fake address without a name: refused (was the state file removed? the program should ask again)", endpoint_str(&m->orig, at));
+    log_warn(LOG_DNS, "%s is a fake address without a name: refused (was the state file removed? the program should ask again)",
+             endpoint_str(&m->orig, at));
 }
 
 int name_of(struct engine *e, struct flow_meta *m)

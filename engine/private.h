@@ -35,8 +35,8 @@ enum need policy_decide(struct policy *p, enum mode mode, const struct flow_meta
 /* The way through an outbound or group, whatever the rules say; none of that name: a verdict that rejects. */
 void policy_by_name(struct policy *p, const char *name, const struct flow_meta *m, struct verdict *v);
 struct policy *policy_get(struct policy *p);
-/* The same profile and outbounds again, without rules yet; policy_build() then makes them and the lists from the files as they are now, in any thread. false: no memory, or an
- * error in d. near: as specs_init(). */
+/* The same profile and outbounds again, without rules yet; policy_build() then makes them and the lists from the files as they are now, in
+ * any thread. false: no memory, or an error in d. near: as specs_init(). */
 struct policy *policy_again(struct policy *old);
 bool policy_build(struct policy *p, const struct out_env *env, const char *near, struct diag *d);
 
@@ -78,8 +78,8 @@ int flow_init(struct flow *f, struct engine *e, const struct flow_meta *m);
 /* Unlinks and releases all it holds; logs the flow's line and keeps it among the closed ones when it ever was matched. */
 void flow_fini(struct flow *f);
 void flow_set_state(struct flow *f, enum flow_state s);
-/* Finds the program behind a flow (program.c). true: known(f) comes later, from the loop, with meta.proc as far as it could be found; false: there is no more to
- * know than meta.proc says now. */
+/* Finds the program behind a flow (program.c). true: known(f) comes later, from the loop, with meta.proc as far as it could be found; false:
+ * there is no more to know than meta.proc says now. */
 bool flow_ask_program(struct flow *f, void (*known)(struct flow *f));
 /* Which protocols to look for in a flow that begins: SNIFF_..., 0 = none. */
 unsigned flow_wants_look(const struct engine *e, const struct flow_meta *m);
@@ -176,8 +176,8 @@ void conns_fini(struct engine *e);
 void conns_keep(struct engine *e, struct flow *f);
 
 void tcp_sink(struct flow_sink *sk, struct stream *local, const struct flow_meta *m);
-/* A flow of our own begins. local is handed over, open. proxy: the outbound or group it goes by; NULL: mode and rules decide. Unless anywhere, private addresses are
- * refused (-ERR_RULE): a stranger's profile must not make us ask what only we can reach. */
+/* A flow of our own begins. local is handed over, open. proxy: the outbound or group it goes by; NULL: mode and rules decide. Unless
+ * anywhere, private addresses are refused (-ERR_RULE): a stranger's profile must not make us ask what only we can reach. */
 void tcp_inner(struct engine *e, struct stream *local, const struct flow_meta *m, const char *proxy, bool anywhere);
 void udp_sink(struct flow_sink *sk, const struct flow_meta *m, const void *buf, size_t len);
 bool ping_sink(struct flow_sink *sk, const struct addr *src, const struct addr *dst, const void *icmp, size_t len);
@@ -190,7 +190,11 @@ void ping_fini(struct engine *e);
 int refresh_init(struct engine *e);
 void refresh_fini(struct engine *e);
 int refresh_set(struct engine *e);
-/* Puts a policy in force that was built beside the one in use (engine.c); p is handed over, *d emptied. rules: only they and the lists are other, flows and outbounds go on as they are. */
+/* Bytes of a file that outlive the caller's. in NULL: nothing. 0 or -ENOMEM. */
+int input_copy(const struct cfg_input *in, struct cfg_input *out);
+void input_free(struct cfg_input *in);
+/* Puts a policy in force that was built beside the one in use (engine.c); p is handed over, *d emptied. rules: only they and the lists are
+ * other, flows and outbounds go on as they are. */
 void eng_adopt(struct engine *e, struct policy *p, struct diag *d);
 void eng_adopt_rules(struct engine *e, struct policy *p, struct diag *d);
 void probe_start(struct engine *e); /* at the start, and again after a reload */

@@ -22,18 +22,21 @@
 #include "engine/inner.h"
 #include "engine/private.h"
 
-#define GATHER_MS 300                 /* providers that change together are built together */
-#define BEGIN_MS  500                 /* after the start: what carries traffic comes first */
-#define AGENT     "clash.meta shunt/" /* services choose the format by the first word */
+#define GATHER_MS    300                 /* providers that change together are built together */
+#define NO_MEMORY_MS 1000                /* then it is tried again */
+#define BEGIN_MS     500                 /* after the start: what carries traffic comes first */
+#define AGENT        "clash.meta shunt/" /* services choose the format by the first word */
 
 struct refresh {
     struct engine *e;
     struct providers *providers;
     struct timer begin, gather;
     struct work work;
-    bool rules, all;            /* what is to be built anew */
-    bool building, full, good;  /* full: all of it */
-    struct policy *base, *next; /* what is built for (a reference), what was built */
+    bool rules, all;              /* what is to be built anew */
+    bool building, full, good;    /* full: all of it */
+    bool ending;                  /* what is built is thrown away */
+    struct policy *base, *next;   /* what is built for (a reference), what was built */
+    struct cfg_input body, local; /* full: what it is built from, for a reload replaces the engine's */
     struct diag diag;
     char agent[64];
 };
@@ -112,35 +115,47 @@ static void build_in_thread(struct work *w)
     struct engine *e = r->e;
 
     if (r->full)
-        r->next = policy_load(&e->body, e->local.len ? &e->local : NULL, &e->env, &r->diag);
+        r->next = policy_load(&r->body, r->local.len ? &r->local : NULL, &e->env, &r->diag);
     else
         r->good = policy_build(r->next, &e->env, r->base->specs->near, &r->diag);
 }
 
-static void start_building(struct refresh *r)
+static void put_away(struct refresh *r)
 {
+    policy_put(r->base);
+    policy_put(r->next);
+    r->base = r->next = NULL;
+    input_free(&r->body);
+    input_free(&r->local);
+    diag_fini(&r->diag);
+}
+
+/* false: no memory. */
+static bool start_building(struct refresh *r)
+{
+    struct engine *e = r->e;
+
     r->full = r->all;
-    r->all = r->rules = false;
-    r->next = r->full ? NULL : policy_again(r->e->pol);
-    if (!r->full && !r->next)
-        return;
-    r->base = policy_get(r->e->pol);
-    diag_init(&r->diag, r->e->profile_name, NULL, 0, false);
-    if (work_start(r->e->loop, &r->work) < 0) {
-        policy_put(r->base);
-        policy_put(r->next);
-        diag_fini(&r->diag);
-        return;
-    }
-    r->building = true;
+    r->base = policy_get(e->pol);
+    diag_init(&r->diag, e->profile_name, NULL, 0, false);
+    if (r->full)
+        r->building = input_copy(&e->body, &r->body) == 0 && input_copy(&e->local, &r->local) == 0;
+    else
+        r->building = (r->next = policy_again(e->pol)) != NULL;
+    r->building = r->building && work_start(e->loop, &r->work) == 0;
+    if (r->building)
+        r->all = r->rules = false;
+    else
+        put_away(r);
+    return r->building;
 }
 
 static void on_gather(struct timer *t)
 {
     struct refresh *r = container_of(t, struct refresh, gather);
 
-    if (!r->building && (r->all || r->rules))
-        start_building(r);
+    if (!r->building && (r->all || r->rules) && !start_building(r))
+        timer_set(r->e->loop, t, NO_MEMORY_MS);
 }
 
 static void on_built(struct work *w)
@@ -150,6 +165,10 @@ static void on_built(struct work *w)
     bool good = r->full ? r->next != NULL : r->good;
 
     r->building = false;
+    if (r->ending) {
+        put_away(r);
+        return;
+    }
     if (e->pol != r->base) { /* a reload came: once more, for that one */
         r->all |= r->full;
         r->rules |= !r->full;
@@ -162,10 +181,7 @@ static void on_built(struct work *w)
         eng_adopt_rules(e, r->next, &r->diag);
         r->next = NULL;
     }
-    policy_put(r->base);
-    policy_put(r->next);
-    r->base = r->next = NULL;
-    diag_fini(&r->diag);
+    put_away(r);
     if (r->all || r->rules)
         timer_set(e->loop, &r->gather, GATHER_MS);
 }
@@ -205,11 +221,11 @@ void refresh_fini(struct engine *e)
     if (!r)
         return;
     timer_cancel(&r->begin);
-    providers_free(r->providers);
-    r->all = r->rules = false;
+    timer_cancel(&r->gather);
+    r->ending = true;
     while (r->building)
         loop_turn(e->loop, 100);
-    timer_cancel(&r->gather);
+    providers_free(r->providers);
     free(r);
     e->refresh = NULL;
 }

@@ -3,8 +3,8 @@
  *
  *   flow_init ─► source_enter ─► too many?        flow_set_state(RELAY) ─► source_answered        flow_fini ─► source_leave
  *
- * This machine's own programs all come from the device's own address, so there is no limit per source for them. Hosts are counted by address, in IPv6 by /64, for
- * a host has as many addresses there as it likes. A record lives while a flow of its host does.
+ * This machine's own programs all come from the device's own address, so there is no limit per source for them. Hosts are counted by
+ * address, in IPv6 by /64, for a host has as many addresses there as it likes. A record lives while a flow of its host does.
  */
 #include <errno.h>
 #include <stdlib.h>

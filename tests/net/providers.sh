@@ -106,6 +106,18 @@ for wrong in "status 404:404" "html:<html><body>log in</body></html>" "nothing:#
     refused b.test && refused a.test || fail "the rules are gone"
     ok "$(jq -r .message "$DIR/answer")"
 done
+step "reloads while the nodes are being built anew"
+for round in 1 2 3 4; do
+    { printf 'proxies:\n- {name: n1, type: ss, server: 10.77.0.1, port: 8388, cipher: aes-128-gcm, password: secret-one, udp: true}\n'
+      seq "$((round * 1000))" | sed 's/.*/- {name: n-&, type: ss, server: 10.77.0.1, port: 1, cipher: aes-128-gcm, password: x}/'; } >"$DIR/www/nodes"
+    [ "$(refreshed proxies/nodes)" = 204 ] || fail "$(cat "$DIR/answer")"
+    for pause in 0.3 0.1 0.1 0.1; do sleep $pause; kill -HUP "$SHUNT_PID"; done
+done
+wait_for 20 eval 'api /shunt/providers | jq -e "any(.providers[]; .name == \"nodes\" and .entries == 4001)"' || fail "$(api /shunt/providers)"
+in_app timeout 5 $PEER exchange 4 node.test 9000 10000 || fail "no traffic through n1"
+sed -i 3,\$d "$DIR/www/nodes"
+[ "$(refreshed proxies/nodes)" = 204 ] && wait_for 20 eval '[ "$(api /providers/proxies | jq ".providers.nodes.proxies | length")" = 1 ]' || fail "$(cat "$DIR/answer")"
+ok
 step "the user's file comes into force when it is written"
 connects c.test || fail "c.test"
 printf 'c.test\n' >"$DIR/state/mine.txt"; chmod 644 "$DIR/state/mine.txt"

@@ -264,6 +264,8 @@ static void add_geo(struct specs *s, const struct profile *p, int kind, const ch
                                            .url = url_of(p, use),
                                            .path = stored ? stored : use->file[0],
                                            .user_agent = p->global_ua,
+                                           .own = !p->foreign,
+                                           .whole = !p->etag_support,
                                            .interval_s = p->geo.auto_update ? p->geo.interval_h * 3600 : 0 };
     s->geo |= 1u << kind;
 }

@@ -193,6 +193,10 @@ static void databases_that_are_there_are_not_fetched_unless_they_shall_be_renewe
     assert_string_equal(l.s.v[1].url, "http://m/x");
     assert_string_equal(l.s.v[1].path, "country.mmdb");
     assert_int_equal(l.s.v[1].interval_s, 12 * 3600);
+    assert_true(l.s.v[1].own);
+    unload(&l);
+    load(&l, "geox-url: {geosite: 'http://192.168.1.1/x'}\nrules: ['GEOSITE,cn,DIRECT']\n", true, NULL);
+    assert_false(l.s.v[0].own); /* a stranger's profile does not make us ask the router */
     unload(&l);
 }
 

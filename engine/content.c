@@ -332,11 +332,29 @@ static void say_broken(struct content *c, uint32_t i, const char *why, bool olde
               older ? "; the copy before it is used" : "");
 }
 
+/* Unless a good one was stored meanwhile. */
+static void set_aside(const struct content *c, const struct provider_spec *s)
+{
+    char stored[PATH_MAX], why[256], *bytes;
+    size_t len;
+    int64_t when;
+    bool good = false;
+
+    provider_lock();
+    if (provider_read(s, c->state_dir, 0, &bytes, &len, &when) == 0) {
+        good = provider_check_rules(s, bytes, len, NULL, why);
+        free(bytes);
+    }
+    if (!good && provider_path(s, c->state_dir, stored) != -EINVAL)
+        file_set_aside_beneath(c->state_dir, stored);
+    provider_unlock();
+}
+
 /* What is stored, or the newest copy before it that can be used. */
 static void read_provider(struct content *c, uint32_t i)
 {
     const struct provider_spec *s = &c->specs->v[i];
-    char why[256] = "", stored[PATH_MAX];
+    char why[256] = "";
     bool broken = false;
     int64_t when;
 
@@ -357,8 +375,8 @@ static void read_provider(struct content *c, uint32_t i)
     if (!broken)
         return;
     say_broken(c, i, why, c->at[i].bytes);
-    if (c->repair && provider_path(s, c->state_dir, stored) != -EINVAL)
-        file_set_aside_beneath(c->state_dir, stored);
+    if (c->repair)
+        set_aside(c, s);
 }
 
 bool content_provider(struct content *c, const char *name, struct rules_provider *out)

@@ -13,7 +13,6 @@
 #include "engine/provider.h"
 
 #include <errno.h>
-#include <pthread.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -151,17 +150,14 @@ static void check_and_store(struct trip *t, const struct fetch_out *got)
     meta_write(p, &got->said);
 }
 
-/* One at a time: a provider that went with a reload and the one that came for it may have the same file. */
 static void store(struct trip *t, const struct fetch_out *got)
 {
-    static pthread_mutex_t storing = PTHREAD_MUTEX_INITIALIZER;
-
-    pthread_mutex_lock(&storing);
+    provider_lock();
     if (atomic_load(&t->stop))
         fail(t, -ERR_CLOSED, "given up");
     else
         check_and_store(t, got);
-    pthread_mutex_unlock(&storing);
+    provider_unlock();
 }
 
 static void fetch_in_thread(struct work *w)

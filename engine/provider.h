@@ -52,6 +52,10 @@ bool provider_leads_out(const char *path, const char *dir);
  * `check`. */
 int provider_read(const struct provider_spec *s, const char *state_dir, unsigned nth, char **bytes, size_t *len, int64_t *written_s);
 #define PROVIDER_COPIES 2
+/* Stored files are changed by one thread at a time: a provider that went with a reload and the one that came for it may have the same file,
+ * and one that was found broken may be good by now. */
+void provider_lock(void);
+void provider_unlock(void);
 size_t provider_size_max(const struct provider_spec *s);
 /* What the system says of a user's file (not http). */
 struct stat;

@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <openssl/evp.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,6 +21,18 @@
 
 #define DATA_MAX    ((size_t)64 << 20)
 #define PROXIES_MAX ((size_t)16 << 20)
+
+static pthread_mutex_t storing = PTHREAD_MUTEX_INITIALIZER;
+
+void provider_lock(void)
+{
+    pthread_mutex_lock(&storing);
+}
+
+void provider_unlock(void)
+{
+    pthread_mutex_unlock(&storing);
+}
 
 size_t provider_size_max(const struct provider_spec *s)
 {

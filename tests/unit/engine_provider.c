@@ -245,8 +245,10 @@ static void new_content_replaces_and_the_old_is_kept(void **state)
 {
     static const char *const answers[] = { OK "a.com\n", OK "b.com\n", OK "c.com\n", OK "d.com\n" };
 
+    w->answer = answers[0];
     set_one(&http);
     providers_start(w->ps);
+    settle();
     for (size_t i = 0; i < COUNT(answers); i++) {
         w->answer = answers[i];
         assert_int_equal(refresh().err, 0);

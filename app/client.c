@@ -1,8 +1,9 @@
 /*
  * client.c - one request to a running shunt
  *
- * HTTP/1.1 with `Connection: close` over the Unix socket of the state directory, or TCP with --controller. The answer is read to its end (at most 64 MiB, 10 s of
- * silence, more where something is fetched for us); our controller always sends a length, never chunks, for what is asked here.
+ * HTTP/1.1 with `Connection: close` over the Unix socket of the state directory, or TCP with --controller. The answer is read to its end
+ * (at most 64 MiB, 10 s of silence, more where something is fetched for us); our controller always sends a length, never chunks, for what
+ * is asked here.
  */
 #include <errno.h>
 #include <netdb.h>
@@ -94,7 +95,8 @@ static char *read_all(int fd, size_t *len)
     return buf;
 }
 
-static json_t *exchange(int fd, const char *host, const struct options *o, long patience_s, const char *method, const char *path, const char *body, int *status)
+static json_t *exchange(int fd, const char *host, const struct options *o, long patience_s, const char *method, const char *path,
+                        const char *body, int *status)
 {
     char *request = NULL, *answer, *content;
     size_t len;
@@ -102,8 +104,10 @@ static json_t *exchange(int fd, const char *host, const struct options *o, long 
     struct timeval patience = { patience_s, 0 };
 
     setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience));
-    if (asprintf(&request, "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s%s%sContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s", method, path,
-                 host, o->secret ? "Authorization: Bearer " : "", o->secret ? o->secret : "", o->secret ? "\r\n" : "", strlen(body), body) < 0)
+    if (asprintf(&request,
+                 "%s %s HTTP/1.1\r\nHost: %s\r\nConnection: close\r\n%s%s%sContent-Type: application/json\r\nContent-Length: %zu\r\n\r\n%s",
+                 method, path, host, o->secret ? "Authorization: Bearer " : "", o->secret ? o->secret : "", o->secret ? "\r\n" : "",
+                 strlen(body), body) < 0)
         return NULL;
     if (send_all(fd, request, strlen(request)) && (answer = read_all(fd, &len))) {
         if (sscanf(answer, "HTTP/1.%*d %d", status) != 1)

@@ -107,27 +107,31 @@ static void print_nodes(json_t *s)
     json_array_foreach(list, i, v)
         printf("  %-11s %s: %s\n", i ? "" : "nodes", str(v, "name"), str(v, "message"));
     if (num(s, "unverified"))
-        printf("  %-11s %lld without verification of the server's certificate (skip-cert-verify)\n", json_array_size(list) ? "" : "nodes", num(s, "unverified"));
+        printf("  %-11s %lld without verification of the server's certificate (skip-cert-verify)\n", json_array_size(list) ? "" : "nodes",
+               num(s, "unverified"));
 }
 
 static void print_status(json_t *s)
 {
-    json_t *tun = json_object_get(s, "tun"), *dns = json_object_get(s, "dns"), *totals = json_object_get(s, "totals"), *list = json_object_get(s, "skipped"), *v;
+    json_t *tun = json_object_get(s, "tun"), *dns = json_object_get(s, "dns"), *totals = json_object_get(s, "totals"),
+           *list = json_object_get(s, "skipped"), *v;
     char up[16], down[16];
     size_t i;
 
     printf("shunt %s  mode %s  up %llds  pid %lld\n", str(s, "version"), str(s, "mode"), num(s, "uptime_s"), num(s, "pid"));
     printf("  profile     %s\n", str(s, "profile"));
     print_device(tun);
-    printf("  DNS         %s%s, fake-IP %lld of %lld names\n", str(dns, "listen"), json_is_true(json_object_get(dns, "redirect")) ? " (all of port 53 is led here)" : "",
-           num(dns, "fakeip_used"), num(dns, "fakeip_size"));
+    printf("  DNS         %s%s, fake-IP %lld of %lld names\n", str(dns, "listen"),
+           json_is_true(json_object_get(dns, "redirect")) ? " (all of port 53 is led here)" : "", num(dns, "fakeip_used"),
+           num(dns, "fakeip_size"));
     if (!strcmp(str(dns, "system_asks"), "yes"))
         printf("  %-11s the system's resolver asks us\n", "");
     else if (!strcmp(str(dns, "system_asks"), "no"))
         printf("  %-11s THE SYSTEM'S RESOLVER ASKS SOMEBODY ELSE: rules see addresses instead of names\n", "");
     json_array_foreach(json_object_get(s, "controller"), i, v)
         printf("  %-11s %s\n", i ? "" : "controller", json_string_value(v));
-    printf("  flows       %lld live, %s up, %s down\n", num(s, "flows"), human_bytes((double)num(totals, "up"), up), human_bytes((double)num(totals, "down"), down));
+    printf("  flows       %lld live, %s up, %s down\n", num(s, "flows"), human_bytes((double)num(totals, "up"), up),
+           human_bytes((double)num(totals, "down"), down));
     if (!json_is_true(json_object_get(s, "ping_direct")))
         printf("  ping        answered here: net.ipv4.ping_group_range does not admit us\n");
     print_nodes(s);

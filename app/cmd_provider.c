@@ -127,7 +127,9 @@ static int list(const struct options *o)
 
 static int put(const struct options *o, json_t *p, json_t **answer)
 {
-    const char *kind = str(p, "kind"), *base = !strcmp(kind, "geo") ? "/shunt/geo" : !strcmp(kind, "rules") ? "/providers/rules" : "/providers/proxies";
+    const char *kind = str(p, "kind"), *base = !strcmp(kind, "geo")     ? "/shunt/geo"
+                                               : !strcmp(kind, "rules") ? "/providers/rules"
+                                                                        : "/providers/proxies";
     char *name = path_segment(str(p, "name")), *path = NULL;
     int status = 0;
 
@@ -171,7 +173,8 @@ static long long bytes_of(const struct options *o, json_t *p)
 
 static void print_json_outcome(json_t *p, const char *error)
 {
-    json_t *j = json_pack("{s:O, s:O, s:b, s:s?}", "kind", json_object_get(p, "kind"), "name", json_object_get(p, "name"), "ok", !error, "error", error);
+    json_t *j = json_pack("{s:O, s:O, s:b, s:s?}", "kind", json_object_get(p, "kind"), "name", json_object_get(p, "name"), "ok", !error,
+                          "error", error);
 
     json_dumpf(j, stdout, JSON_COMPACT);
     putchar('\n');

@@ -29,7 +29,8 @@ static const struct verb verbs[] = {
     { "delay", "delay [GROUP|NODE] [--json]", "test how long nodes take to answer; without a name all of them", "djc", cmd_delay },
     { "flows", "flows [--follow] [--closed] [--json]", "live flows: target, rule, path, bytes", "djcl", cmd_flows },
     { "dns", "dns NAME [TYPE] [--json] | dns flush [fakeip]", "what a program is told about a name, and by whom; or forget answers", "djc", cmd_dns },
-    { "provider", "provider [list | update [NAME...]] [--json]", "what is fetched for the profile: age, size, account; or fetch it now", "djc", cmd_provider },
+    { "provider", "provider [list | update [NAME...]] [--json]", "what is fetched for the profile: age, size, account; or fetch it now",
+      "djc", cmd_provider },
     { "status", "status [--json]", "what runs, what was skipped, what is wrong", "djc", cmd_status },
     { "cleanup", "cleanup [-d DIR]", "undo whatever a killed shunt left behind; safe at any time", "d", cmd_cleanup },
     { "worker", NULL, NULL, "fd", cmd_worker }, /* the second process; not for people */
@@ -79,8 +80,9 @@ static void version(void)
     int major, minor, patch;
 
     yaml_get_version(&major, &minor, &patch);
-    printf("shunt %s\nlwIP %s, %s, c-ares %s, libyaml %d.%d.%d, libuv %s\nfeatures: tun tso uso ipv6 fake-ip ss ss-2022 trojan vmess vless http socks5 tls ws h2 grpc\n", SHUNT_VERSION, SHUNT_LWIP_VERSION,
-           OpenSSL_version(OPENSSL_VERSION), ares_version(NULL), major, minor, patch, uv_version_string());
+    printf("shunt %s\nlwIP %s, %s, c-ares %s, libyaml %d.%d.%d, libuv %s\n"
+           "features: tun tso uso ipv6 fake-ip ss ss-2022 trojan vmess vless http socks5 tls ws h2 grpc\n",
+           SHUNT_VERSION, SHUNT_LWIP_VERSION, OpenSSL_version(OPENSSL_VERSION), ares_version(NULL), major, minor, patch, uv_version_string());
 }
 
 bool coloured(int fd)

@@ -64,10 +64,11 @@ static json_t *by_url(const struct outbound *o)
  * certificate nobody looks at. */
 json_t *json_proxy(struct outbound *o)
 {
-    json_t *j = json_pack("{s:o, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:o, s:o, s:s, s:i, s:o, s:o}", "name", text(o->name), "type", o->ops->api_type, "udp",
-                          o->udp, "uot", 0, "xudp", 0, "tfo", o->tfo, "mptcp", o->mptcp, "smux", 0, "alive", out_alive(o, ""), "history", history(out_record_of(o, "")), "extra", by_url(o), "interface",
-                          o->interface ? o->interface : "",
-                          "routing-mark", 0, "provider-name", text(o->provider ? o->provider->name : ""), "dialer-proxy", text(o->dialer));
+    json_t *j = json_pack("{s:o, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:o, s:o, s:s, s:i, s:o, s:o}", "name", text(o->name), "type",
+                          o->ops->api_type, "udp", o->udp, "uot", 0, "xudp", 0, "tfo", o->tfo, "mptcp", o->mptcp, "smux", 0, "alive",
+                          out_alive(o, ""), "history", history(out_record_of(o, "")), "extra", by_url(o), "interface",
+                          o->interface ? o->interface : "", "routing-mark", 0, "provider-name", text(o->provider ? o->provider->name : ""),
+                          "dialer-proxy", text(o->dialer));
     const struct out_group_opts *opts = out_group_opts(o);
     json_t *all;
     struct outbound *m;
@@ -118,8 +119,8 @@ json_t *json_group_list(struct ctl *c)
 
 static json_t *provider(const char *name, const char *vehicle, json_t *members, const char *url, const char *status)
 {
-    return json_pack("{s:o, s:s, s:s, s:o, s:o, s:o}", "name", text(name), "type", "Proxy", "vehicleType", vehicle, "proxies", members, "testUrl", text(url),
-                     "expectedStatus", text(status));
+    return json_pack("{s:o, s:s, s:s, s:o, s:o, s:o}", "name", text(name), "type", "Proxy", "vehicleType", vehicle, "proxies", members,
+                     "testUrl", text(url), "expectedStatus", text(status));
 }
 
 static json_t *proxy_provider(const struct out_provider *p)
@@ -147,8 +148,8 @@ static json_t *subscription(const char *userinfo)
     struct said_account a;
 
     said_account(userinfo, &a);
-    return json_pack("{s:I, s:I, s:I, s:I}", "Upload", (json_int_t)a.upload, "Download", (json_int_t)a.download, "Total", (json_int_t)a.total, "Expire",
-                     (json_int_t)a.expire);
+    return json_pack("{s:I, s:I, s:I, s:I}", "Upload", (json_int_t)a.upload, "Download", (json_int_t)a.download, "Total",
+                     (json_int_t)a.total, "Expire", (json_int_t)a.expire);
 }
 
 static void add_fetched(void *arg, const struct provider_view *v)
@@ -204,9 +205,9 @@ static void add_rule_provider(void *arg, const struct provider_view *v)
         return;
     if (v->updated_s)
         rfc3339(v->updated_s * 1000, at);
-    j = json_pack("{s:o, s:s, s:s, s:s, s:s, s:I, s:s, s:o}", "name", text(s->name), "type", "Rule", "vehicleType", vehicle[s->from], "behavior",
-                  behavior[s->behavior], "format", format[s->format], "ruleCount", (json_int_t)eng_provider_size(a->eng, s->name), "updatedAt", at, "error",
-                  text(v->why));
+    j = json_pack("{s:o, s:s, s:s, s:s, s:s, s:I, s:s, s:o}", "name", text(s->name), "type", "Rule", "vehicleType", vehicle[s->from],
+                  "behavior", behavior[s->behavior], "format", format[s->format], "ruleCount",
+                  (json_int_t)eng_provider_size(a->eng, s->name), "updatedAt", at, "error", text(v->why));
     json_object_set_new(a->all, s->name, j);
 }
 
@@ -261,9 +262,9 @@ static void add_inline_proxies(const struct list_providers *a)
 
     for (uint32_t i = 0; (p = out_provider_at(eng_policy(a->ctl->eng)->outs, i)); i++)
         if (!p->path)
-            json_array_append_new(a->list, json_pack("{s:s, s:o, s:s, s:i, s:i, s:i, s:b, s:o, s:I}", "kind", kinds[PROVIDER_PROXIES], "name", text(p->name),
-                                                     "from", p->type, "bytes", 0, "updated", 0, "interval", 0, "busy", 0, "error", text(p->why), "entries",
-                                                     (json_int_t)p->n));
+            json_array_append_new(a->list, json_pack("{s:s, s:o, s:s, s:i, s:i, s:i, s:b, s:o, s:I}", "kind", kinds[PROVIDER_PROXIES],
+                                                     "name", text(p->name), "from", p->type, "bytes", 0, "updated", 0, "interval", 0,
+                                                     "busy", 0, "error", text(p->why), "entries", (json_int_t)p->n));
 }
 
 json_t *json_provider_list(struct ctl *c)
@@ -315,13 +316,15 @@ json_t *json_configs(struct ctl *c)
         snprintf(a6, sizeof(a6), "%s/%u", addr_str(&p->tun.inet6.ip, t), p->tun.inet6.len);
         json_array_append_new(v6, json_string(a6));
     }
-    tun = json_pack("{s:b, s:s, s:s, s:o, s:b, s:b, s:b, s:i, s:o, s:o, s:i}", "enable", 1, "device", st.tun.device, "stack", "gVisor", "dns-hijack", hijack,
-                    "auto-route", p->tun.auto_route, "strict-route", p->tun.strict_route, "auto-detect-interface", 1, "mtu", (int)p->tun.mtu,
-                    "inet4-address", v4, "inet6-address", v6, "file-descriptor", 0);
-    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:o, s:n, s:b, s:s, s:s, s:b, s:s, s:b, s:s, s:b, s:s, s:b, s:s}", "port", 0, "socks-port", 0, "redir-port", 0,
-                     "tproxy-port", 0, "mixed-port", 0, "tun", tun, "authentication", "allow-lan", 0, "bind-address", "*", "mode", mode_names[eng_mode(c->eng)],
-                     "unified-delay", p->unified_delay, "log-level", log_level_name(log_threshold), "ipv6", p->ipv6, "interface-name", p->interface_name ? p->interface_name : "",
-                     "tcp-concurrent", 0, "find-process-mode", find_process[p->find_process], "sniffing", p->sniffer.enable, "global-ua", "shunt");
+    tun = json_pack("{s:b, s:s, s:s, s:o, s:b, s:b, s:b, s:i, s:o, s:o, s:i}", "enable", 1, "device", st.tun.device, "stack", "gVisor",
+                    "dns-hijack", hijack, "auto-route", p->tun.auto_route, "strict-route", p->tun.strict_route, "auto-detect-interface", 1,
+                    "mtu", (int)p->tun.mtu, "inet4-address", v4, "inet6-address", v6, "file-descriptor", 0);
+    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:o, s:n, s:b, s:s, s:s, s:b, s:s, s:b, s:s, s:b, s:s, s:b, s:s}", "port", 0, "socks-port",
+                     0, "redir-port", 0, "tproxy-port", 0, "mixed-port", 0, "tun", tun, "authentication", "allow-lan", 0, "bind-address",
+                     "*", "mode", mode_names[eng_mode(c->eng)], "unified-delay", p->unified_delay, "log-level",
+                     log_level_name(log_threshold), "ipv6", p->ipv6, "interface-name", p->interface_name ? p->interface_name : "",
+                     "tcp-concurrent", 0, "find-process-mode", find_process[p->find_process], "sniffing", p->sniffer.enable, "global-ua",
+                     "shunt");
 }
 
 static void uuid_text(const uint8_t u[16], char out[37])
@@ -363,15 +366,17 @@ static json_t *connection(const struct conn_view *v)
         endpoint_str(&v->remote, rem);
     for (int i = v->n_chain - 1; i >= 0; i--) /* the proxy first, then each group outward */
         json_array_append_new(chains, text(v->chain[i]));
-    meta = json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:i, s:s, s:n, s:n, s:s, s:s, s:s, s:s, s:i}", "network",
-                     v->meta.net == FLOW_UDP ? "udp" : "tcp", "type", via_word(v->meta.via), "sourceIP", ip_text(&v->meta.src.ip, src), "destinationIP",
-                     ip_text(&v->meta.dst.at.ip, dst), "sourcePort", sport, "destinationPort", dport, "inboundPort", "0", "inboundIP", "", "inboundName",
-                     v->meta.via == FLOW_VIA_TUN ? "DEFAULT-TUN" : "", "inboundUser", "", "host", text(v->meta.dst.host), "sniffHost", text(v->meta.sniffed),
-                     "dnsMode", v->dns_mode, "process", text(proc->name), "processPath", text(proc->path), "uid", (int)proc->uid, "remoteDestination", rem, "sourceGeoIP", "destinationGeoIP", "sourceIPASN", "", "destinationIPASN", "", "specialProxy", "",
-                     "specialRules", "", "dscp", v->meta.dscp);
-    return json_pack("{s:s, s:o, s:I, s:I, s:s, s:o, s:[], s:s, s:o, s:s, s:I}", "id", id, "metadata", meta, "upload", (json_int_t)v->up, "download",
-                     (json_int_t)v->down, "start", start, "chains", chains, "providerChains", "rule", v->rule_api, "rulePayload", text(v->rule_payload), "state",
-                     v->state, "age_ms", (json_int_t)v->age_ms);
+    meta = json_pack(
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:i, s:s, s:n, s:n, s:s, s:s, s:s, s:s, s:i}",
+        "network", v->meta.net == FLOW_UDP ? "udp" : "tcp", "type", via_word(v->meta.via), "sourceIP", ip_text(&v->meta.src.ip, src),
+        "destinationIP", ip_text(&v->meta.dst.at.ip, dst), "sourcePort", sport, "destinationPort", dport, "inboundPort", "0", "inboundIP",
+        "", "inboundName", v->meta.via == FLOW_VIA_TUN ? "DEFAULT-TUN" : "", "inboundUser", "", "host", text(v->meta.dst.host), "sniffHost",
+        text(v->meta.sniffed), "dnsMode", v->dns_mode, "process", text(proc->name), "processPath", text(proc->path), "uid", (int)proc->uid,
+        "remoteDestination", rem, "sourceGeoIP", "destinationGeoIP", "sourceIPASN", "", "destinationIPASN", "", "specialProxy", "",
+        "specialRules", "", "dscp", v->meta.dscp);
+    return json_pack("{s:s, s:o, s:I, s:I, s:s, s:o, s:[], s:s, s:o, s:s, s:I}", "id", id, "metadata", meta, "upload", (json_int_t)v->up,
+                     "download", (json_int_t)v->down, "start", start, "chains", chains, "providerChains", "rule", v->rule_api,
+                     "rulePayload", text(v->rule_payload), "state", v->state, "age_ms", (json_int_t)v->age_ms);
 }
 
 static void add_connection(void *arg, const struct conn_view *v)
@@ -386,8 +391,8 @@ json_t *json_connections(struct ctl *c, bool closed)
 
     eng_status(c->eng, &st);
     eng_each_flow(c->eng, closed, add_connection, list);
-    return json_pack("{s:I, s:I, s:o, s:I}", "downloadTotal", (json_int_t)st.down_total, "uploadTotal", (json_int_t)st.up_total, "connections", list, "memory",
-                     (json_int_t)plat_rss());
+    return json_pack("{s:I, s:I, s:o, s:I}", "downloadTotal", (json_int_t)st.down_total, "uploadTotal", (json_int_t)st.up_total,
+                     "connections", list, "memory", (json_int_t)plat_rss());
 }
 
 json_t *json_traffic(struct ctl *c)
@@ -395,15 +400,15 @@ json_t *json_traffic(struct ctl *c)
     struct eng_status st;
 
     eng_status(c->eng, &st);
-    return json_pack("{s:I, s:I, s:I, s:I}", "up", (json_int_t)st.up_rate, "down", (json_int_t)st.down_rate, "upTotal", (json_int_t)st.up_total, "downTotal",
-                     (json_int_t)st.down_total);
+    return json_pack("{s:I, s:I, s:I, s:I}", "up", (json_int_t)st.up_rate, "down", (json_int_t)st.down_rate, "upTotal",
+                     (json_int_t)st.up_total, "downTotal", (json_int_t)st.down_total);
 }
 
 /* A message about the profile; one about the local file says so. */
 static json_t *json_skipped(const struct diag *d, const struct diag_item *it)
 {
-    json_t *j = json_pack("{s:i, s:i, s:s, s:s, s:o}", "line", (int)it->line, "column", (int)it->column, "path", it->path, "code", it->code, "message",
-                          text(it->message));
+    json_t *j = json_pack("{s:i, s:i, s:s, s:s, s:o}", "line", (int)it->line, "column", (int)it->column, "path", it->path, "code", it->code,
+                          "message", text(it->message));
 
     if (it->source)
         json_object_set_new(j, "file", text(d->source[it->source].name));
@@ -452,12 +457,14 @@ json_t *json_status(struct ctl *c)
     json_array_append_new(listen, text(sock));
     if (c->at)
         json_array_append_new(listen, text(c->at));
-    j = json_pack("{s:s, s:s, s:i, s:I, s:o, s:{s:s, s:i, s:o, s:b, s:b, s:i}, s:{s:s, s:b, s:i, s:i, s:s}, s:o, s:{s:I, s:I}, s:i, s:b, s:I, s:o}", "version",
-                     SHUNT_VERSION, "mode", mode_names[eng_mode(c->eng)], "pid", st.supervisor_pid, "uptime_s", (json_int_t)(st.uptime_ms / 1000), "profile",
-                     text(st.profile_name), "tun", "device", st.tun.device, "mtu", (int)p->tun.mtu, "addresses", addrs, "vnet_hdr", st.tun.vnet_hdr, "tso",
-                     st.tun.tso, "flows", (int)st.n_flows, "dns", "listen", st.dns_listen, "redirect", st.tun.dns_redirect, "fakeip_used",
-                     (int)st.fake_used, "fakeip_size", (int)st.fake_size, "system_asks", asked[st.system_asks], "controller", listen, "totals", "up", (json_int_t)st.up_total, "down",
-                     (json_int_t)st.down_total, "flows", (int)st.n_flows, "ping_direct", st.ping_direct, "memory", (json_int_t)plat_rss(), "skipped", skipped);
+    j = json_pack(
+        "{s:s, s:s, s:i, s:I, s:o, s:{s:s, s:i, s:o, s:b, s:b, s:i}, s:{s:s, s:b, s:i, s:i, s:s}, s:o, s:{s:I, s:I}, s:i, s:b, s:I, s:o}",
+        "version", SHUNT_VERSION, "mode", mode_names[eng_mode(c->eng)], "pid", st.supervisor_pid, "uptime_s",
+        (json_int_t)(st.uptime_ms / 1000), "profile", text(st.profile_name), "tun", "device", st.tun.device, "mtu", (int)p->tun.mtu,
+        "addresses", addrs, "vnet_hdr", st.tun.vnet_hdr, "tso", st.tun.tso, "flows", (int)st.n_flows, "dns", "listen", st.dns_listen,
+        "redirect", st.tun.dns_redirect, "fakeip_used", (int)st.fake_used, "fakeip_size", (int)st.fake_size, "system_asks",
+        asked[st.system_asks], "controller", listen, "totals", "up", (json_int_t)st.up_total, "down", (json_int_t)st.down_total, "flows",
+        (int)st.n_flows, "ping_direct", st.ping_direct, "memory", (json_int_t)plat_rss(), "skipped", skipped);
     if (j)
         add_nodes(c, j);
     return j;
@@ -483,11 +490,12 @@ json_t *json_explain(const struct explain *x)
     if (x->needed_proc)
         json_array_append_new(needed, json_string("process"));
     if (x->rule)
-        rule = json_pack("{s:i, s:i, s:s, s:o, s:o}", "index", (int)x->rule->index, "line", (int)x->rule->line, "type", rule_type_name(x->rule->type), "payload",
-                         text(x->rule->payload), "target", text(x->by->target));
-    return json_pack("{s:s, s:o, s:o, s:i, s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "network", x->meta.net == FLOW_UDP ? "udp" : "tcp", "host",
-                     host ? text(host) : json_null(), "ip",
-                     addr_is_set(&x->meta.dst.at.ip) ? json_string(addr_str(&x->meta.dst.at.ip, t)) : json_null(), "port", x->meta.dst.at.port, "mode",
-                     mode_names[x->mode], "rule", rule, "chain", chain, "outbound", text(leaf ? leaf->name : "REJECT"), "action", actions[x->action],
-                     "resolved", resolved, "needed", needed, "note", *x->note ? text(x->note) : json_null());
+        rule = json_pack("{s:i, s:i, s:s, s:o, s:o}", "index", (int)x->rule->index, "line", (int)x->rule->line, "type",
+                         rule_type_name(x->rule->type), "payload", text(x->rule->payload), "target", text(x->by->target));
+    return json_pack("{s:s, s:o, s:o, s:i, s:s, s:o, s:o, s:o, s:s, s:o, s:o, s:o}", "network", x->meta.net == FLOW_UDP ? "udp" : "tcp",
+                     "host", host ? text(host) : json_null(), "ip",
+                     addr_is_set(&x->meta.dst.at.ip) ? json_string(addr_str(&x->meta.dst.at.ip, t)) : json_null(), "port",
+                     x->meta.dst.at.port, "mode", mode_names[x->mode], "rule", rule, "chain", chain, "outbound",
+                     text(leaf ? leaf->name : "REJECT"), "action", actions[x->action], "resolved", resolved, "needed", needed, "note",
+                     *x->note ? text(x->note) : json_null());
 }

@@ -1,8 +1,9 @@
 /*
  * server.c - libmicrohttpd on our loop
  *
- * One daemon per listening socket (Unix, TCP), each without threads: its epoll descriptor is watched, MHD_run() does the rest, its time-outs sit on our
- * timer. A request is collected (body at most 1 MiB), checked (access.c), routed (routes.c). Answers that come later suspend the connection.
+ * One daemon per listening socket (Unix, TCP), each without threads: its epoll descriptor is watched, MHD_run() does the rest,
+ * its time-outs sit on our timer. A request is collected (body at most 1 MiB), checked (access.c), routed (routes.c). Answers that come later
+ * suspend the connection.
  */
 #include <errno.h>
 #include <openssl/crypto.h>
@@ -282,9 +283,10 @@ static int listener_start(struct listener *l, struct ctl *c, int fd, bool local)
     const union MHD_DaemonInfo *i;
 
     *l = (struct listener){ .ctl = c, .local = local, .io.cb = on_ready, .timer.cb = on_timer };
-    l->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_UPGRADE | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, l, MHD_OPTION_LISTEN_SOCKET, fd,
-                                 MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL, MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, NULL, MHD_OPTION_CONNECTION_LIMIT,
-                                 128u, MHD_OPTION_CONNECTION_TIMEOUT, 30u, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)32768, MHD_OPTION_END);
+    l->daemon = MHD_start_daemon(MHD_USE_EPOLL | MHD_ALLOW_UPGRADE | MHD_ALLOW_SUSPEND_RESUME, 0, NULL, NULL, on_request, l,
+                                 MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_COMPLETED, on_completed, NULL,
+                                 MHD_OPTION_UNESCAPE_CALLBACK, keep_encoded, NULL, MHD_OPTION_CONNECTION_LIMIT, 128u,
+                                 MHD_OPTION_CONNECTION_TIMEOUT, 30u, MHD_OPTION_CONNECTION_MEMORY_LIMIT, (size_t)32768, MHD_OPTION_END);
     if (!l->daemon) {
         close(fd);
         return -ENOMEM;
@@ -359,7 +361,9 @@ static bool tcp_address(struct ctl *c, const char *text, struct endpoint *at)
         return false;
     }
     if (!addr_is_loopback(&at->ip) && strlen(c->secret ? c->secret : "") < SECRET_MIN) {
-        log_warn(LOG_API, "external-controller: %s without a secret of at least %d characters would be open to the network: 127.0.0.1 is used", text, SECRET_MIN);
+        log_warn(LOG_API,
+                 "external-controller: %s without a secret of at least %d characters would be open to the network: 127.0.0.1 is used", text,
+                 SECRET_MIN);
         addr_parse("127.0.0.1", &at->ip);
     }
     free(c->host);

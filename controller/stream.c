@@ -1,8 +1,8 @@
 /*
  * stream.c - endless answers: /traffic, /memory, /logs, and /connections as WebSocket
  *
- * A subscriber gets one JSON object at a time: as a text frame (RFC 6455), or as a line of a chunked body. What cannot be sent waits in the subscriber,
- * at most 256 KiB; beyond that objects are dropped: a slow reader loses entries, never the others.
+ * A subscriber gets one JSON object at a time: as a text frame (RFC 6455), or as a line of a chunked body. What cannot be sent waits in
+ * the subscriber, at most 256 KiB; beyond that objects are dropped: a slow reader loses entries, never the others.
  */
 #include <errno.h>
 #include <openssl/evp.h>
@@ -202,7 +202,8 @@ static void on_log(void *arg, enum log_level level, enum log_sys sys, const char
             continue;
         localtime_r(&now, &tm);
         strftime(at, sizeof(at), "%H:%M:%S", &tm);
-        push(s, s->structured ? json_pack("{s:s, s:s, s:s, s:[]}", "time", at, "level", level == LOG_WARN ? "warn" : log_level_name(level), "message", line, "fields")
+        push(s, s->structured ? json_pack("{s:s, s:s, s:s, s:[]}", "time", at, "level", level == LOG_WARN ? "warn" : log_level_name(level),
+                                          "message", line, "fields")
                               : json_pack("{s:s, s:s}", "type", log_level_name(level), "payload", line));
     }
 }

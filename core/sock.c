@@ -185,7 +185,7 @@ struct stream *sock_stream(struct loop *l, int fd)
 }
 
 /* Since Linux 5.7 that needs no privilege. */
-static int leave_by(int fd, const char *interface, const struct addr *to)
+int sock_leave_by(int fd, const char *interface, const struct addr *to)
 {
     if (!interface || addr_is_loopback(to) || addr_is_link_local(to) || addr_is_multicast(to))
         return 0;
@@ -232,7 +232,7 @@ int sock_connect(const struct endpoint *to, const struct sock_opts *opts)
     if (fd < 0)
         return fd;
     set_tcp(fd, o);
-    if ((r = leave_by(fd, o->interface, &to->ip)) == 0 && connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS)
+    if ((r = sock_leave_by(fd, o->interface, &to->ip)) == 0 && connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS)
         r = -errno;
     if (r < 0)
         close(fd);
@@ -381,7 +381,7 @@ static int udp_open(struct udp *u, struct udp_io *x, const struct addr *to)
 
     if (fd < 0)
         return -errno;
-    if ((r = leave_by(fd, u->interface, to)) < 0) {
+    if ((r = sock_leave_by(fd, u->interface, to)) < 0) {
         close(fd);
         return r;
     }

@@ -24,6 +24,8 @@ struct sock_opts {
 /* Starts a non-blocking connect: returns the descriptor (connecting or connected, TCP_NODELAY set, close-on-exec) or -errno (-ENODEV: no
  * such interface). opts may be NULL. An interface does not count for addresses of this machine and of the link. */
 int sock_connect(const struct endpoint *to, const struct sock_opts *opts);
+/* The same for a socket that a library made, before it is connected to `to`. interface NULL: nothing to do. 0 or -errno. */
+int sock_leave_by(int fd, const char *interface, const struct addr *to);
 /* The result of a connect that became writable: 0 or -errno. */
 int sock_error(int fd);
 

@@ -328,6 +328,25 @@ static bool is_way(const struct profile *p, const char *via)
     return false;
 }
 
+/* What stands behind # is an interface, then. */
+static bool take_interface(struct ns_spec *n)
+{
+    size_t len = strlen(n->via);
+
+    if (len >= sizeof(n->interface) || !if_nametoindex(n->via))
+        return false;
+    memcpy(n->interface, n->via, len);
+    memset(n->via, 0, sizeof(n->via));
+    return true;
+}
+
+const char *ns_interface(const struct ns *s)
+{
+    const char *all = s->d->p ? s->d->p->interface_name : NULL;
+
+    return *s->spec.interface ? s->spec.interface : all && *all ? all : NULL;
+}
+
 struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t column, struct diag *diag)
 {
     struct ns_spec *n = calloc(1, sizeof(*n));
@@ -338,8 +357,9 @@ struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t colum
         wrong = "is ourselves: it would ask in circles";
     if (!wrong && !strcmp(n->via, "DIRECT"))
         memset(n->via, 0, sizeof(n->via));
-    if (!wrong && !is_way(d->reading, n->via)) {
-        wrong = "names a way (behind #) that is no proxy or group of this profile; it is never asked straight instead";
+    if (!wrong && !is_way(d->reading, n->via) && !take_interface(n)) {
+        wrong = "names a way (behind #) that is no proxy or group of this profile and no interface of this machine; it is never asked "
+                "straight instead";
         code = "unknown-target";
     }
     if (!wrong && n->kind == NS_HTTP) {

@@ -384,7 +384,7 @@ static int conn_ns_ask(struct ns *s, struct ns_ask *q)
     struct conn_ns *cs = container_of(s, struct conn_ns, s);
     struct turn *t;
 
-    if (!s->d->ways)
+    if (!s->d->ways && !*s->spec.interface)
         return -ERR_UNSUPPORTED;
     if (cs->n_turns >= WAITING_MAX)
         return -ERR_LIMIT;

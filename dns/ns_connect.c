@@ -4,6 +4,8 @@
  * A proxy gets the name of the server; a way that turns out to be straight (by the rules, or a group that points to DIRECT) uses the
  * address that default-nameserver told, so it never asks the server that is being reached.
  *
+ * Where the profile names an interface in place of a proxy, a socket of our own leaves by that, and nothing is decided by rules.
+ *
  * The certificate must be the server's, by its name or, where the profile has no name, by its address. What the first connection to a
  * server learned is kept, so the next resumes its session.
  */
@@ -11,9 +13,11 @@
 
 #include <errno.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "core/err.h"
 #include "core/log.h"
+#include "core/sock.h"
 #include "dns/private.h"
 #include "transport/transport.h"
 
@@ -88,12 +92,10 @@ static int start_tls(struct ns_connect *c, struct stream *down)
 
 /* ---- the way ---- */
 
-static void on_dialled(struct dial *d, struct stream *s, int err)
+static void on_stream(struct ns_connect *c, struct stream *s, int err)
 {
-    struct ns_connect *c = container_of(d, struct ns_connect, dial);
     bool secure = c->ns->spec.kind == NS_TLS || c->ns->spec.kind == NS_HTTPS;
 
-    c->dialling = false;
     if (!err && secure) {
         if ((err = start_tls(c, s)) == 0)
             return;
@@ -103,12 +105,56 @@ static void on_dialled(struct dial *d, struct stream *s, int err)
     end(c, s, err);
 }
 
+static void on_dialled(struct dial *d, struct stream *s, int err)
+{
+    struct ns_connect *c = container_of(d, struct ns_connect, dial);
+
+    c->dialling = false;
+    on_stream(c, s, err);
+}
+
+static void on_socket(struct io *io, uint32_t ready)
+{
+    struct ns_connect *c = container_of(io, struct ns_connect, io);
+    int fd = io->fd, err = sock_error(fd);
+    struct stream *s = NULL;
+
+    io_unwatch(io);
+    c->connecting = false;
+    if (!err && !(s = sock_stream(c->ns->d->loop, fd)))
+        err = -ENOMEM;
+    if (err)
+        close(fd);
+    on_stream(c, s, err);
+}
+
+/* An interface is no way of the engine's: a socket of our own. */
+static int connect_by_interface(struct ns_connect *c)
+{
+    const struct ns *ns = c->ns;
+    int fd, r;
+
+    if (!ns->n_addr)
+        return -ERR_NAME;
+    fd = sock_connect(&(struct endpoint){ ns->addr[0], ns->spec.port }, &(struct sock_opts){ .interface = ns->spec.interface });
+    if (fd < 0)
+        return fd;
+    c->io.cb = on_socket;
+    if ((r = io_watch(ns->d->loop, &c->io, fd, IO_WRITE)) < 0)
+        close(fd);
+    else
+        c->connecting = true;
+    return r;
+}
+
 int ns_connect_start(struct ns_connect *c)
 {
     struct dialer *ways = c->ns->d->ways;
     const struct ns_spec *n = &c->ns->spec;
     int r;
 
+    if (*n->interface)
+        return connect_by_interface(c);
     if (!ways)
         return -ERR_UNSUPPORTED;
     c->meta = (struct flow_meta){ .net = FLOW_TCP, .via = FLOW_VIA_INNER, .host_from = HOST_REVERSE, .depth = (uint8_t)(c->depth + 1) };
@@ -125,8 +171,14 @@ void ns_connect_cancel(struct ns_connect *c)
 {
     if (c->dialling)
         c->ns->d->ways->cancel(c->ns->d->ways, &c->dial);
+    if (c->connecting) {
+        int fd = c->io.fd;
+
+        io_unwatch(&c->io);
+        close(fd);
+    }
     if (c->tls)
         stream_close(c->tls, -ECANCELED);
-    c->dialling = false;
+    c->dialling = c->connecting = false;
     c->tls = NULL;
 }

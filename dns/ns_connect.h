@@ -17,6 +17,8 @@ struct ns_connect {
     struct flow_meta meta;
     struct stream *tls; /* the handshake runs */
     bool dialling;
+    struct io io; /* of a socket of our own that connects: the way is an interface */
+    bool connecting;
 };
 int ns_connect_start(struct ns_connect *c);   /* 0: done comes; or -err */
 void ns_connect_cancel(struct ns_connect *c); /* harmless when it does not run */

@@ -13,11 +13,13 @@
  */
 #include <ares.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "core/err.h"
 #include "core/hash.h"
+#include "core/sock.h"
 #include "dns/private.h"
 
 #define TRY_MS          1500
@@ -40,6 +42,7 @@ struct channel {
     struct loop *loop;
     ares_channel ares;
     struct addr at;
+    char interface[IF_NAMESIZE]; /* to leave by; "" = any */
     bool tcp, gone;
     unsigned sent, running;
     struct list_head watches;
@@ -174,8 +177,17 @@ static void channel_retire(struct channel *ch)
     loop_defer(ch->loop, &ch->reap);
 }
 
+static int on_socket(ares_socket_t fd, int type, void *arg)
+{
+    struct channel *ch = arg;
+
+    return sock_leave_by(fd, *ch->interface ? ch->interface : NULL, &ch->at) < 0 ? -1 : 0;
+}
+
 static int open_ares(struct channel *ch)
 {
+    const char *interface = ns_interface(&ch->p->s);
+
     /* no server, no domain: all is said, so no file of the system is read */
     int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS | ARES_OPT_EDNSPSZ |
                ARES_OPT_SERVERS | ARES_OPT_DOMAINS | ARES_OPT_NDOTS | ARES_OPT_SORTLIST;
@@ -193,6 +205,8 @@ static int open_ares(struct channel *ch)
               (ch->tcp ? ARES_FLAG_USEVC | ARES_FLAG_STAYOPEN : 0);
     if (ares_init_options(&ch->ares, &o, mask) != ARES_SUCCESS)
         return -ENOMEM;
+    snprintf(ch->interface, sizeof(ch->interface), "%s", interface ? interface : "");
+    ares_set_socket_configure_callback(ch->ares, on_socket, ch);
     if (ares_set_servers_ports_csv(ch->ares, endpoint_str(&at, text)) == ARES_SUCCESS)
         return 0;
     ares_destroy(ch->ares);
@@ -226,6 +240,14 @@ static int channel_open(struct plain *p, bool tcp, struct channel **out)
 
 static void on_answer(void *arg, int status, int timeouts, unsigned char *msg, int len);
 
+/* The server's name may have another address by now, the profile another interface. */
+static bool is_current(const struct channel *ch)
+{
+    const char *interface = ns_interface(&ch->p->s);
+
+    return addr_eq(&ch->at, &ch->p->s.addr[0]) && !strcmp(ch->interface, interface ? interface : "");
+}
+
 static int send_on(struct send *s, bool tcp)
 {
     struct channel **at = tcp ? &s->p->tcp : &s->p->udp, *ch;
@@ -233,8 +255,8 @@ static int send_on(struct send *s, bool tcp)
     size_t len;
     int r;
 
-    if (*at && !addr_eq(&(*at)->at, &s->p->s.addr[0]))
-        channel_retire(*at); /* its name has another address by now */
+    if (*at && !is_current(*at))
+        channel_retire(*at);
     if (!*at && (r = channel_open(s->p, tcp, at)) < 0)
         return r;
     ch = s->ch = *at;

@@ -4,6 +4,8 @@
 #ifndef DNS_NS_TEXT_H
 #define DNS_NS_TEXT_H
 
+#include <net/if.h>
+
 #include "core/addr.h"
 
 enum ns_kind { NS_UDP, NS_TCP, NS_TLS, NS_HTTPS, NS_HTTP, NS_SYSTEM, NS_DHCP, NS_RCODE };
@@ -16,11 +18,12 @@ struct ns_spec {
     char host[HOST_MAX + 1]; /* a name, or the text of ip; of NS_DHCP the interface */
     struct addr ip;          /* ver 0: host is a name */
     uint16_t port;
-    int rcode;      /* NS_RCODE */
-    char path[512]; /* NS_HTTP(S): "/dns-query" */
-    char user[256]; /* NS_HTTP(S): "name:password", "" = none; a secret */
-    char via[256];  /* "" = straight; "RULES"; a proxy, group or interface */
-    bool quic, h3;  /* asked for and not there: NS_TLS, NS_HTTPS are used */
+    int rcode;                   /* NS_RCODE */
+    char path[512];              /* NS_HTTP(S): "/dns-query" */
+    char user[256];              /* NS_HTTP(S): "name:password", "" = none; a secret */
+    char via[256];               /* "" = straight; "RULES"; a proxy or group; from ns_parse() perhaps an interface */
+    char interface[IF_NAMESIZE]; /* to leave by; "" = as the profile says */
+    bool quic, h3;               /* asked for and not there: NS_TLS, NS_HTTPS are used */
     bool skip_cert_verify, disable_reuse;
     struct cidr ecs;                 /* ver 0 = none */
     uint16_t disabled[NS_TYPES_MAX]; /* types that are answered empty */

@@ -149,10 +149,23 @@ dns:
     "+.other.test": tls://10.78.0.7:8853
     "+.anyway.u.test": tls://10.78.0.7:8853#skip-cert-verify=true
     "+.refused.test": rcode://refused
+    "+.plainup.u.test": "10.78.0.4#uplink"
+    "+.tcpup.u.test": "tcp://10.78.0.4#uplink"
+    "+.tlsup.u.test": "tls://10.78.0.4#uplink"
+    "+.httpsup.u.test": "https://10.78.0.4/dns-query#uplink"
+    "+.plainside.u.test": "10.78.0.4#side"
+    "+.tcpside.u.test": "tcp://10.78.0.4#side"
+    "+.tlsside.u.test": "tls://10.78.0.4#side"
+    "+.httpsside.u.test": "https://10.78.0.4/dns-query#side"
 rules:
   - IP-CIDR,10.78.0.4/32,socks,no-resolve
   - MATCH,DIRECT
 END
+# another interface, which leads nowhere
+ip -n "$APP" link add side type veth peer name otherside
+ip -n "$APP" address add 10.79.0.2/24 dev side
+ip -n "$APP" link set side up
+ip -n "$APP" link set otherside up
 shunt_start "$DIR/p.yaml"
 # who NAME [TYPE]: the first address, how it was answered, by which server
 who() {
@@ -191,24 +204,33 @@ a.https.d.u.test 10.78.0.4 https://10.78.0.6/dns-query
 a.stunnel.u.test 10.78.0.4 tls://10.78.0.7
 plain.test 10.78.0.3 10.78.0.2
 a.two.u.test 10.78.0.4 tls://10.78.0.4
+a.plainup.u.test 10.78.0.4 10.78.0.4#uplink
+a.tcpup.u.test 10.78.0.4 tcp://10.78.0.4#uplink
+a.tlsup.u.test 10.78.0.4 tls://10.78.0.4#uplink
+a.httpsup.u.test 10.78.0.4 https://10.78.0.4/dns-query#uplink
 END
 step "rcode:// says so"
 [ "$(in_app dig +noall +comments @127.0.0.1 x.refused.test | grep -c 'status: REFUSED')" = 1 ] || fail "$(in_app dig @127.0.0.1 x.refused.test)"
 ok
-step "by a proxy: nothing goes to the server straight"
+step "by a proxy or another interface: nothing goes to the server straight"
 in_mid nft -f - <<'END'
 table inet watch {
     counter straight { }
     chain uplink {
         type filter hook prerouting priority -300;
-        iifname "uplink" ip daddr 10.78.0.4 counter name straight
+        iifname "uplink" ip daddr 10.78.0.4 udp dport 53 counter name straight
+        iifname "uplink" ip daddr 10.78.0.4 tcp flags & (syn | ack) == syn counter name straight # idle connections may end meanwhile
     }
 }
 END
 straight() { in_mid nft -j list counter inet watch straight | jq '.nftables[] | .counter? // empty | .packets'; }
 for kind in via viahttps viatcp rules; do answers "b.$kind.u.test" 10.78.0.4 "$(who "c.$kind.u.test" | cut -d' ' -f3)"; done
 [ "$(straight)" = 0 ] || fail "$(straight) packets"
-who d.tls.u.test >/dev/null
+for kind in plain tcp tls https; do
+    [ "$(who "a.${kind}side.u.test")" = "none nobody nobody" ] || fail "by an interface that leads nowhere: $(who "b.${kind}side.u.test")"
+done
+[ "$(straight)" = 0 ] || fail "$(straight) packets leave by another interface than was said"
+who d.udp.u.test >/dev/null
 [ "$(straight)" -gt 0 ] || fail "the counter counts nothing"
 ok
 step "not who it says: nobody answers, and it is said"
@@ -217,6 +239,22 @@ wait_for 2 grep -q 'made for another name' "$DIR/shunt.log" || fail "not said: $
 ok
 step "... but where the profile does not care"
 who a.anyway.u.test | grep -q 'tls://10.78.0.7:8853#skip-cert-verify=true' || fail "$(who a.anyway.u.test)"
+ok
+
+step "interface-name of the profile counts for plain servers"
+reload() {
+    local from
+    from=$(wc -c <"$DIR/shunt.log")
+    kill -HUP "$SHUNT_PID"
+    wait_for 5 bash -c "tail -c +$((from + 1)) '$DIR/shunt.log' | grep -q 'read again'" || fail "no reload"
+}
+cp "$DIR/p.yaml" "$DIR/kept.yaml"
+echo "interface-name: side" >>"$DIR/p.yaml"
+reload
+[ "$(who e.udp.u.test)" = "none nobody nobody" ] || fail "$(who f.udp.u.test)"
+cp "$DIR/kept.yaml" "$DIR/p.yaml"
+reload
+answers g.udp.u.test 10.78.0.4 10.78.0.4
 ok
 
 say "clients"

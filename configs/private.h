@@ -74,6 +74,8 @@ struct raw {
     const struct cfg_node *other; /* known keys that nobody reads */
 };
 
+/* Is it a key of the top level that is read? */
+bool sections_know(const char *key);
 /* Everything of fixed shape. r is zeroed but for p.doc and p.foreign. */
 void sections_read(struct raw *r, const struct cfg_node *root, struct diag *d);
 /* Everything that is a list of entries. local: the root of the local file (its prepend-rules, append-rules), or NULL. */

@@ -286,6 +286,15 @@ static void warn_leftovers(const struct cfg_node *root, struct diag *d)
     }
 }
 
+bool sections_know(const char *key)
+{
+    const struct cfg_field *f = top;
+
+    while (f->key && strcmp(f->key, key) != 0)
+        f++;
+    return f->key;
+}
+
 static void warn_misspelt(const struct cfg_node *root, struct diag *d)
 {
     cfg_warn_misspelt(root, top, old_keys, "", d);

@@ -9,7 +9,8 @@
  * ends as a message before anybody walks it
  *
  * Merge keys (`<<`) are resolved when their mapping ends: own keys win, earlier sources win over later ones. Of a key that is there twice
- * the first counts, and it is an error. What libyaml says of broken YAML is put into words for people (table `words`).
+ * the first counts, and it is an error (in what only other programs read, a warning). What libyaml says of broken YAML is put into words
+ * for people (table `words`).
  *
  * All nodes and texts live in the arena of the document; the working memory of the builder goes with cfg_parse_into().
  */
@@ -39,8 +40,8 @@ struct cfg_doc {
 
 struct anchor {
     struct map_node node;
-    const char *name;
     const struct cfg_node *value; /* NULL while it is being filled: it must not contain itself */
+    char name[];
 };
 
 /* A collection that is being filled. */
@@ -66,6 +67,8 @@ struct builder {
     unsigned duplicates;
     struct map anchors;
     struct seen seen;
+    bool colons; /* stand-ins for colons are in the text */
+    bool again;  /* libyaml wants a colon quoted that others take: with stand-ins once more */
     bool failed;
 };
 
@@ -275,6 +278,10 @@ static void not_yaml(struct builder *b, const yaml_parser_t *p, const char *byte
         not_text(b, p, bytes, len);
         return;
     }
+    if (!strcmp(p->problem, "found unexpected ':'") && !b->colons && !b->duplicates) {
+        b->again = b->failed = true;
+        return;
+    }
     if (!strcmp(p->problem, "found character that cannot start any token")) {
         no_token(b, at, p->buffer.pointer < p->buffer.last ? *p->buffer.pointer : 0);
         return;
@@ -465,6 +472,14 @@ static uint32_t merged_keys(const struct cfg_node *v)
     return n;
 }
 
+/* Inside what other programs keep in a profile: nobody reads it, so nobody is misled. */
+static bool is_in_a_helper(const struct builder *b)
+{
+    const struct frame *top = &b->stack[0];
+
+    return b->depth > 1 && top->node->kind == CFG_MAP && top->key && !sections_know(top->key->text);
+}
+
 static void duplicate(struct builder *b, const struct cfg_node *v, const struct cfg_node *first)
 {
     char name[CFG_QUOTE_MAX];
@@ -472,6 +487,9 @@ static void duplicate(struct builder *b, const struct cfg_node *v, const struct 
     cfg_quote(v->key->text, v->key->len, name);
     if (++b->duplicates > DUPLICATES_MAX)
         fail(b, v->key->line, cfg_column(v->key->column), "the key \"%s\" is here twice, too; the rest was not read", name);
+    else if (is_in_a_helper(b))
+        diag_warn(b->d, v->key->line, v->key->column, "", "yaml", "the key \"%s\" is here twice: the first, in line %u, counts", name,
+                  first->key->line);
     else
         diag_err(b->d, v->key->line, v->key->column, "", "yaml", "the key \"%s\" is here twice (first in line %u): remove one", name,
                  first->key->line);
@@ -532,22 +550,71 @@ static struct anchor *anchor_find(struct builder *b, const char *name, uint64_t 
 static struct anchor *anchor_begin(struct builder *b, const yaml_char_t *yaml_name)
 {
     const char *name = (const char *)yaml_name;
+    size_t len = name ? strlen(name) : 0;
     uint64_t hash;
     struct anchor *a;
 
     if (!name)
         return NULL;
-    hash = hash_bytes(name, strlen(name));
+    hash = hash_bytes(name, len);
     if ((a = anchor_find(b, name, hash))) {
         a->value = NULL;
         return a;
     }
-    if (!(a = cfg_alloc(b->doc, sizeof(*a))) || !(a->name = cfg_strdup(b->doc, name, strlen(name)))) {
+    if (!(a = cfg_alloc(b->doc, sizeof(*a) + len + 1))) {
         no_memory(b);
         return NULL;
     }
+    memcpy(a->name, name, len + 1);
     map_add(&b->anchors, &a->node, hash);
     return a;
+}
+
+/* ---- colons at the end of a text ---- */
+
+/*
+ * Between brackets a text may end with a colon for every YAML reader but libyaml: {server: 2001:db8::, port: 1}. So such colons get a stand-in of
+ * one character (columns stay what they are), which is taken back when the text is read.
+ */
+#define STAND_IN "\xee\x80\xba" /* U+E03A, of private use */
+
+static bool ends_a_text(const char *s, size_t at, size_t len)
+{
+    return s[at] == ':' && at && at + 1 < len && strchr(",]}", s[at + 1]) && s[at + 1] && !strchr(" \t\r\n\"'[{,", s[at - 1]);
+}
+
+/* A copy with stand-ins; the caller's. NULL: no memory. */
+static char *with_stand_ins(const char *bytes, size_t len, size_t *out_len)
+{
+    size_t n = 0;
+    char *out, *to;
+
+    for (size_t i = 0; i < len; i++)
+        n += ends_a_text(bytes, i, len);
+    if (!(out = to = malloc(len + 2 * n + 1)))
+        return NULL;
+    for (size_t i = 0; i < len; i++) {
+        if (ends_a_text(bytes, i, len))
+            to = (char *)memcpy(to, STAND_IN, 3) + 3;
+        else
+            *to++ = bytes[i];
+    }
+    *out_len = (size_t)(to - out);
+    return out;
+}
+
+static size_t take_back_colons(char *s, size_t len)
+{
+    size_t to = 0;
+
+    for (size_t i = 0; i < len; i++, to++) {
+        bool one = len - i >= 3 && !memcmp(s + i, STAND_IN, 3);
+
+        s[to] = one ? ':' : s[i];
+        i += one ? 2 : 0;
+    }
+    s[to] = 0;
+    return to;
 }
 
 /* ---- events ---- */
@@ -580,6 +647,8 @@ static void on_scalar(struct builder *b, const yaml_event_t *e, uint32_t line, u
         return;
     n->len = e->data.scalar.length;
     n->text = cfg_strdup(b->doc, (const char *)e->data.scalar.value, n->len);
+    if (b->colons && n->text)
+        n->len = take_back_colons((char *)n->text, n->len);
     n->quoted = is_text((const char *)e->data.scalar.tag, e->data.scalar.style == YAML_PLAIN_SCALAR_STYLE);
     if (!n->text)
         no_memory(b);
@@ -678,6 +747,31 @@ static void run(struct builder *b, const char *bytes, size_t len)
     yaml_parser_delete(&parser);
 }
 
+static void parse_once(struct builder *b, const char *bytes, size_t len)
+{
+    if (map_init(&b->anchors, 16) < 0)
+        no_memory(b);
+    else
+        run(b, bytes, len);
+    map_fini(&b->anchors);
+    free(b->seen.slot);
+}
+
+/* Nothing was said about the text yet. When the stand-in is in it already, it is told what libyaml does not like. */
+static void parse_again(struct builder *b, const char *bytes, size_t len)
+{
+    bool taken = memmem(bytes, len, STAND_IN, 3);
+    size_t more = len;
+    char *text = taken ? NULL : with_stand_ins(bytes, len, &more);
+
+    *b = (struct builder){ .doc = b->doc, .d = b->d, .source = b->source, .colons = true };
+    if (text || taken)
+        parse_once(b, text ? text : bytes, more);
+    else
+        no_memory(b);
+    free(text);
+}
+
 int cfg_parse_into(struct cfg_doc *doc, const char *bytes, size_t len, unsigned source, struct diag *d, const struct cfg_node **root)
 {
     struct builder b = { .doc = doc, .d = d, .source = source << CFG_SOURCE_SHIFT };
@@ -685,12 +779,10 @@ int cfg_parse_into(struct cfg_doc *doc, const char *bytes, size_t len, unsigned 
     *root = NULL;
     if (len > CFG_MAX_INPUT)
         fail(&b, 0, 0, "larger than 64 MiB: this is no profile");
-    else if (map_init(&b.anchors, 16) < 0)
-        no_memory(&b);
     else
-        run(&b, bytes, len);
-    map_fini(&b.anchors);
-    free(b.seen.slot);
+        parse_once(&b, bytes, len);
+    if (b.again)
+        parse_again(&b, bytes, len);
     if (b.failed)
         return -EINVAL;
     *root = b.root;

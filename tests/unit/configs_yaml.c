@@ -335,6 +335,54 @@ static void caps_end_as_messages(void **state)
     diag_fini(&d);
 }
 
+/* As an IPv6 server between braces, or a password. */
+static void a_text_between_brackets_may_end_with_a_colon(void **state)
+{
+    static const char yaml[] = "x: [{server: 2001:db8::, \"q:,\": \"a:,b\", pw: abc:}, [a:], 'b:,', \"c\": 1]\nbad: [y\n";
+    static const char good[] = "x: [{server: 2001:db8::, \"q:,\": \"a:,b\", pw: abc:}, [a:], 'b:,']\ny: {z: 1}\n";
+    const struct cfg_node *x, *map;
+    struct cfg_doc *doc;
+    struct diag d;
+
+    diag_init(&d, "t", NULL, 0, false);
+    assert_non_null(doc = cfg_parse(good, sizeof(good) - 1, &d));
+    x = cfg_get(cfg_root(doc), "x");
+    map = x->child;
+    assert_string_equal(cfg_text(map, "server", CFG_KEYS_EXACT), "2001:db8::");
+    assert_string_equal(cfg_text(map, "q:,", CFG_KEYS_EXACT), "a:,b");
+    assert_string_equal(cfg_text(map, "pw", CFG_KEYS_EXACT), "abc:");
+    assert_int_equal(cfg_get(map, "pw")->column, 45);
+    assert_string_equal(map->next->child->text, "a:");
+    assert_string_equal(map->next->next->text, "b:,");
+    assert_int_equal(d.n, 0);
+    cfg_doc_free(doc);
+    assert_null(cfg_parse(yaml, sizeof(yaml) - 1, &d)); /* another mistake is still told, where it stands */
+    assert_int_equal(d.n_errors, 1);
+    assert_int_equal(d.items[0].line, 2);
+    diag_fini(&d);
+    expect_error("x: [abc:, '\xee\x80\xba']", "needs quotes"); /* the stand-in is taken */
+    expect_error("{x: abc:, x: 1}", "is here twice");
+}
+
+static void duplicate_keys_in_what_others_read_are_no_error(void **state)
+{
+    static const char yaml[] = "cfw-parsers:\n- yaml: {a: 1, a: 2}\np: &p {a: 1, a: 2}\nmode: rule\n";
+    struct cfg_doc *doc;
+    struct diag d;
+
+    diag_init(&d, "t", NULL, 0, false);
+    assert_non_null(doc = cfg_parse(yaml, sizeof(yaml) - 1, &d));
+    assert_int_equal(d.n_warnings, 2);
+    assert_int_equal(d.items[0].line, 2);
+    assert_int_equal(d.items[0].column, 16);
+    assert_string_equal(cfg_text(cfg_get(cfg_root(doc), "p"), "a", CFG_KEYS_EXACT), "1");
+    cfg_doc_free(doc);
+    diag_fini(&d);
+    expect_error("dns: {a: 1, a: 2}", "is here twice");
+    expect_error("proxies: [{name: a, name: b}]", "is here twice");
+    expect_error("cfw-parsers: 1\ncfw-parsers: 2\n", "is here twice");
+}
+
 static void one_alias_is_one_node(void **state)
 {
     static const char yaml[] = "a: &a [1, 2, 3]\nb: [*a, *a]\n";
@@ -389,6 +437,8 @@ int main(void)
         cmocka_unit_test(a_second_file_says_so),
         cmocka_unit_test(broken_yaml_is_told_in_words),
         cmocka_unit_test(all_duplicate_keys_are_told),
+        cmocka_unit_test(a_text_between_brackets_may_end_with_a_colon),
+        cmocka_unit_test(duplicate_keys_in_what_others_read_are_no_error),
         cmocka_unit_test(caps_end_as_messages),
         cmocka_unit_test(one_alias_is_one_node),
         cmocka_unit_test(keys_are_found_exactly_then_loosely),

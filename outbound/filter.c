@@ -55,17 +55,49 @@ static void say(const struct filter_at *at, struct diag *d, const char *text, si
     diag_warn(d, at->node->line, at->node->column, at->path, "bad-regex", "%s: \"%s\": %s", at->what, log_safe(text, len, shown, sizeof(shown)), why);
 }
 
+/*
+ * Other engines know more letters in (?...) than PCRE2: u and e (which script or dialect \w speaks of) and d (their debugging) mean nothing here. Returns
+ * the text without them, the caller's; NULL: no memory.
+ */
+static char *without_letters(const char *text, size_t len, size_t *out_len)
+{
+    static const char known[] = "imnsxued-";
+    char *out = malloc(len + 1);
+    bool in_class = false;
+    size_t to = 0, end = 0;
+
+    for (size_t i = 0; out && i < len; i++) {
+        if (i < end && strchr("ued", text[i]))
+            continue;
+        out[to++] = text[i];
+        if (text[i] == '\\' && i + 1 < len) {
+            out[to++] = text[++i];
+        } else if (in_class || text[i] == '[') {
+            in_class = text[i] != ']';
+        } else if (text[i] == '?' && i && text[i - 1] == '(' && i >= end) {
+            for (end = i + 1; end < len && text[end] && strchr(known, text[end]); end++)
+                ;
+            end = end < len && (text[end] == ')' || text[end] == ':') ? end : i;
+        }
+    }
+    *out_len = to;
+    return out;
+}
+
 static void compile(struct pattern *p)
 {
+    size_t len = 0;
+    char *text = without_letters(p->text, p->len, &len);
     pcre2_compile_context *extra = pcre2_compile_context_create(NULL);
     char why[160];
-    PCRE2_SIZE at;
-    int err;
+    PCRE2_SIZE at = 0;
+    int err = PCRE2_ERROR_NOMEMORY;
 
     if (extra)
         pcre2_set_compile_extra_options(extra, PCRE2_EXTRA_ALT_BSUX); /* \uXXXX, as other engines have it */
-    p->code = pcre2_compile((PCRE2_SPTR)p->text, p->len, PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &err, &at, extra);
+    p->code = text ? pcre2_compile((PCRE2_SPTR)text, len, PCRE2_UTF | PCRE2_UCP | PCRE2_MATCH_INVALID_UTF, &err, &at, extra) : NULL;
     pcre2_compile_context_free(extra);
+    free(text);
     if (!p->code) {
         size_t used = 0;
 

@@ -67,6 +67,7 @@ static void test_filters(void **state)
                                     "  - {name: case, type: select, include-all-proxies: true, filter: '(?i)hk [12]'}\n"
                                     "  - {name: escapes, type: select, use: [P], filter: '\\u9999\\u6E2F'}\n"
                                     "  - {name: bad, type: select, include-all-proxies: true, filter: '(HK'}\n"
+                                    "  - {name: dotnet, type: select, include-all-proxies: true, filter: '(?u)^(?<!x)(?ui:hk [1(?u)]|us 1[(?u)]?)$'}\n"
                                     "  - {name: half, type: select, include-all-proxies: true, filter: '(HK`US'}\n"
                                     "  - {name: none, type: select, include-all-proxies: true, filter: nothing}\n";
     struct loaded l;
@@ -82,6 +83,7 @@ static void test_filters(void **state)
     assert_members(&l, "case", MEMBERS("HK 1", "HK 2"));
     assert_members(&l, "escapes", MEMBERS("香港 p"));
     assert_members(&l, "bad", MEMBERS("HK 1", "HK 2", "HK 3", "JP 1", "US 1")); /* a filter that is none */
+    assert_members(&l, "dotnet", MEMBERS("HK 1", "US 1")); /* letters that PCRE2 does not have */
     assert_members(&l, "half", MEMBERS("US 1"));
     assert_members(&l, "none", MEMBERS("COMPATIBLE"));
     said_at(&l, "bad-regex", "missing closing parenthesis", yaml, "'(HK'");

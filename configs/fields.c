@@ -328,8 +328,11 @@ static void find_fields(const struct cfg_node *map, const struct cfg_field *fiel
 
 static void missing(struct reading *r, const struct cfg_field *f, const struct cfg_node *map)
 {
+    struct cfg_guess g;
+
     r->problems++;
-    (r->fatal ? diag_err : diag_warn)(r->d, map->line, map->column, r->path, "missing-key", "the key \"%s\" is missing", f->key);
+    (r->fatal ? diag_err : diag_warn)(r->d, map->line, map->column, r->path, "missing-key", "the key \"%s\" is missing%s", f->key,
+                                      cfg_is_meant(&g, r->d, f->key, map));
 }
 
 static void read_field(struct reading *r, const struct cfg_field *f, const struct cfg_node *map, const struct cfg_node *n,

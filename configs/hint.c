@@ -14,6 +14,7 @@
 #define COMPARED_MAX 50000
 #define WORD_MAX     (sizeof(((struct cfg_guess *)0)->word) / sizeof(uint32_t))
 #define NEAR_MAX     3
+#define SHORT        5
 
 /* Characters of a text in lower case (ASCII); WORD_MAX + 1 when there are more. Broken UTF-8 counts byte by byte. */
 static unsigned decode(const char *s, uint32_t out[WORD_MAX])
@@ -108,6 +109,21 @@ const char *cfg_guess_text(struct cfg_guess *g)
     g->text[0] = 0;
     if (g->nearest)
         snprintf(g->text, sizeof(g->text), "; did you mean \"%s\"?", cfg_quote(g->nearest, strlen(g->nearest), shown));
+    return g->text;
+}
+
+const char *cfg_is_meant(struct cfg_guess *g, struct diag *d, const char *missing, const struct cfg_node *map)
+{
+    char shown[CFG_QUOTE_MAX];
+
+    cfg_guess_start(g, d, missing);
+    g->n = g->n < SHORT ? 0 : g->n; /* many short words are near to each other */
+    for (const struct cfg_node *n = cfg_first(map); n; n = n->next)
+        if (n->key && n->key->len + NEAR_MAX >= g->n && n->key->len <= g->n + NEAR_MAX)
+            cfg_guess_try(g, n->key->text);
+    g->text[0] = 0;
+    if (g->nearest)
+        snprintf(g->text, sizeof(g->text), "; is \"%s\" meant to be it?", cfg_quote(g->nearest, strlen(g->nearest), shown));
     return g->text;
 }
 

@@ -67,7 +67,7 @@ static const struct cfg_node *map_at_top(const struct cfg_node *root, unsigned s
     if (root && root->kind == CFG_MAP)
         return root;
     if (!root || root->kind == CFG_NULL)
-        diag_err(d, 0, file, "", "bad-value", "there is nothing in this file");
+        diag_err(d, 1, 1 | file, "", "bad-value", "there is nothing in this file");
     else
         diag_err(d, root->line, root->column, "", "bad-value", "a profile is a mapping (key: value) at the top, not a %s",
                  root->kind == CFG_SEQ ? "list" : "single text");
@@ -85,7 +85,7 @@ static const struct cfg_node *read_body(const struct cfg_input *in, struct cfg_d
 
     *doc = NULL;
     if (words) {
-        diag_err(d, 0, 0, "", "bad-value", "%s", words);
+        diag_err(d, 1, 1, "", "bad-value", "%s", words);
     } else if (link_looks_like(in->bytes, in->len)) {
         diag_set_source(d, 0, in->name, NULL, 0); /* a line is all secret, and perhaps another once it is decoded */
         if ((*doc = link_parse(in->bytes, in->len, d)))

@@ -64,7 +64,9 @@ int opt_bad(const struct opt_src *s, const char *key, const char *fmt, ...)
 
 int opt_missing(const struct opt_src *s, const char *key)
 {
-    diag_err(s->d, s->map->line, s->map->column, s->path, "missing-key", "the key \"%s\" is missing", key);
+    struct cfg_guess g;
+
+    diag_err(s->d, s->map->line, s->map->column, s->path, "missing-key", "the key \"%s\" is missing%s", key, cfg_is_meant(&g, s->d, key, s->map));
     return -EINVAL;
 }
 

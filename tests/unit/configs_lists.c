@@ -105,6 +105,7 @@ static void rule_providers(void **state)
         { "rule-providers:\n  r: {type: file, behavior: domain}", "rule-providers.n=1", "needs a path", 2 },
         { "rule-providers:\n  r:\n    behavior: domain\n    type: htp", "rule-providers.n=0", "did you mean \"http\"", 4 },
         { "rule-providers:\n  r: {type: http, url: u}", "rule-providers.n=0", "the key \"behavior\" is missing", 2 },
+        { "rule-providers:\n  r: {type: http, behaviour: domain, url: u}", "rule-providers.n=0", "\"behavior\" is missing; is \"behaviour\" meant to be it?", 2 },
         { "rule-providers:\n  r:\n    type: http\n    url: u\n    behavior: domains", "rule-providers.n=0", "did you mean \"domain\"", 5 },
         { "rule-providers:\n  r:\n    type: http\n    url: u\n    behavior: domain\n    format: txt", "rule-providers.n=0", "yaml, text, mrs", 6 },
         { "rule-providers:\n  r:\n    type: http\n    url: u\n    behavior: domain\n    interval: often", "rule-providers.n=0", "\"often\" is no number", 6 },

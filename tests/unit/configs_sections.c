@@ -277,7 +277,7 @@ static void tops_that_are_no_profile(void **state)
 
         diag_init(&d, "t", NULL, 0, false);
         assert_null(profile_load(cases[i].bytes, strlen(cases[i].bytes), &d));
-        if (d.n_errors != 1 || !strstr(d.items[0].message, cases[i].words))
+        if (d.n_errors != 1 || !strstr(d.items[0].message, cases[i].words) || !d.items[0].line || !d.items[0].column)
             fail_msg("%s: %s", cases[i].bytes, d.n ? d.items[0].message : "nothing");
         diag_fini(&d);
     }

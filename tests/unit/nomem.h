@@ -79,7 +79,7 @@ static size_t nomem_disarm(void)
  * caller frees. */
 static inline char *nomem_profile(void)
 {
-    static const char head[] = "mode: rule\nsecret: x\np: &p { type: ss, port: 8388, cipher: aes-256-gcm, password: x }\ndns: { enhance-mode: x, nameserver: [9.9.9.9, "
+    static const char head[] = "mode: rule\nsecret: x\np: &p { type: ss, port: 8388, cipher: aes-256-gcm, password: x:, udp: true }\ndns: { enhance-mode: x, nameserver: [9.9.9.9, "
                                "1.1.1.1], fake-ip-filter: [\"*.lan\", \"geosite:a,b\"], fallback-filter: { ipcidr: [10.0.0.0/8], domain: [a.b] } }\ntun: { "
                                "route-exclude-address: [10.0.0.0/8, nonsense], include-uid: [1], include-uid-range: [\"5:9\"] }\nsniffer: { sniff: { TLS: { ports: [443, "
                                "8443-8450] }, HTP: } }\nauthentication: [\"a:b\"]\n";
@@ -94,7 +94,7 @@ static inline char *nomem_profile(void)
         ADD("  - { <<: *p, name: \"node %d\", server: s%d.example.com }\n", i % 49, i);
     ADD("proxy-groups:\n");
     for (int i = 0; i < 20; i++)
-        ADD("  - { name: group %d, type: select, proxies: [\"node %d\", \"node %d\", nobody] }\n", i, i, i + 1);
+        ADD("  - { name: group %d, type: select, proxies: [\"node %d\", \"node %d\", nobody], use: [p%d], filter: \"(?i)N`x\" }\n", i, i, i + 1, i % 5);
     ADD("hosts:\n");
     for (int i = 0; i < 20; i++)
         ADD("  h%d.example.com: [192.0.2.%d]\n", i, i);

@@ -45,6 +45,7 @@ int cmd_delay(const struct options *o);
 int cmd_flows(const struct options *o);
 int cmd_dns(const struct options *o);
 int cmd_provider(const struct options *o);
+int cmd_reload(const struct options *o);
 int cmd_status(const struct options *o);
 int cmd_cleanup(const struct options *o);
 

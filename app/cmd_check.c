@@ -6,37 +6,15 @@
 #include <string.h>
 
 #include "app/app.h"
+#include "controller/controller.h"
 #include "engine/engine.h"
-
-/* A message of the local file says so; the others are the profile's. */
-static json_t *item(const struct diag *d, const struct diag_item *it)
-{
-    const char *name = d->source[it->source].name;
-    char safe[4096];
-    json_t *j = json_pack("{s:i, s:i, s:s, s:s, s:s}", "line", (int)it->line, "column", (int)it->column, "path", it->path, "code", it->code,
-                          "message", it->message);
-
-    if (it->source)
-        json_object_set_new(j, "file", json_string(log_safe(name, strlen(name), safe, sizeof(safe))));
-    return j;
-}
-
-static json_t *items(const struct diag *d, enum diag_level level)
-{
-    json_t *list = json_array();
-
-    for (size_t i = 0; i < d->n; i++)
-        if (d->items[i].level == level)
-            json_array_append_new(list, item(d, &d->items[i]));
-    return list;
-}
 
 static void print_json(const char *name, struct diag *d, const struct profile *p)
 {
     char safe[4096];
     json_t *j =
         json_pack("{s:b, s:s, s:o, s:o, s:{s:i, s:i, s:i, s:i, s:i}}", "ok", d->n_errors == 0, "profile",
-                  log_safe(name, strlen(name), safe, sizeof(safe)), "errors", items(d, DIAG_ERROR), "warnings", items(d, DIAG_WARNING),
+                  log_safe(name, strlen(name), safe, sizeof(safe)), "errors", json_diags(d, DIAG_ERROR), "warnings", json_diags(d, DIAG_WARNING),
                   "counts", "proxies", p ? (int)p->n_proxies : 0, "proxy-groups", p ? (int)p->n_groups : 0, "proxy-providers",
                   p ? (int)p->n_proxy_providers : 0, "rule-providers", p ? (int)p->n_rule_providers : 0, "rules", p ? (int)p->n_rules : 0);
 

@@ -33,9 +33,9 @@ static const char *absolute(const char *path, char out[PATH_MAX])
 
 int cmd_run(const struct options *o)
 {
-    char dir[PATH_MAX];
+    char dir[PATH_MAX], file[PATH_MAX];
     const char *profile = o->profile ? o->profile : DEFAULT_PROFILE, *local = o->local ? o->local : DEFAULT_LOCAL, *state = absolute(o->state_dir, dir);
-    char *argv[] = { (char *)"shunt", (char *)"worker", (char *)"-d", (char *)state, (char *)"-f", (char *)profile, (char *)"--local", (char *)local,
+    char *argv[] = { (char *)"shunt", (char *)"worker", (char *)"-d", (char *)state, (char *)"-f", (char *)(strcmp(profile, "-") ? absolute(profile, file) : profile), (char *)"--local", (char *)local,
                      o->foreign ? (char *)"--foreign" : NULL, NULL };
 
     if (o->argc) {
@@ -93,13 +93,21 @@ static void on_reload(struct plat_worker *w, int profile, int local)
 
     if (eng_reload(k->eng, &in.profile, &in.local, true, &d) == 0) {
         fprintf(stderr, "shunt: the profile was read again: %u rules\n", rules_count(eng_policy(k->eng)->rules));
+        ctl_reloaded(k->ctl, NULL, NULL);
         ctl_reconfigure(k->ctl);
     } else {
+        diag_sort(&d);
+        ctl_reloaded(k->ctl, &d, NULL);
         diag_print(&d, stderr, coloured(2));
         fprintf(stderr, "shunt: the old profile stays in use\n");
     }
     diag_fini(&d);
     unmap_inputs(&in);
+}
+
+static void on_unread(struct plat_worker *w, const char *why)
+{
+    ctl_reloaded(((struct worker *)w->owner)->ctl, NULL, why);
 }
 
 static void on_stop(struct plat_worker *w)
@@ -140,6 +148,7 @@ int cmd_worker(const struct options *o)
     }
     k.plat.owner = &k;
     k.plat.on_reload = on_reload;
+    k.plat.on_unread = on_unread;
     k.plat.on_stop = on_stop;
     k.plat.on_listening = on_listening;
     if (!(k.loop = loop_new()))

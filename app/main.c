@@ -32,6 +32,7 @@ static const struct verb verbs[] = {
     { "provider", "provider [list | update [NAME...]] [--json]", "what is fetched for the profile: age, size, account; or fetch it now",
       "djc", cmd_provider },
     { "status", "status [--json]", "what runs, what was skipped, what is wrong", "djc", cmd_status },
+    { "reload", "reload [--json]", "read profile and local file again, and say what comes of it", "djc", cmd_reload },
     { "cleanup", "cleanup [-d DIR]", "undo whatever a killed shunt left behind; safe at any time", "d", cmd_cleanup },
     { "worker", NULL, NULL, "fd", cmd_worker }, /* the second process; not for people */
 };

@@ -404,8 +404,7 @@ json_t *json_traffic(struct ctl *c)
                      (json_int_t)st.up_total, "downTotal", (json_int_t)st.down_total);
 }
 
-/* A message about the profile; one about the local file says so. */
-static json_t *json_skipped(const struct diag *d, const struct diag_item *it)
+json_t *json_diag(const struct diag *d, const struct diag_item *it)
 {
     json_t *j = json_pack("{s:i, s:i, s:s, s:s, s:o}", "line", (int)it->line, "column", (int)it->column, "path", it->path, "code", it->code,
                           "message", text(it->message));
@@ -413,6 +412,16 @@ static json_t *json_skipped(const struct diag *d, const struct diag_item *it)
     if (it->source)
         json_object_set_new(j, "file", text(d->source[it->source].name));
     return j;
+}
+
+json_t *json_diags(const struct diag *d, enum diag_level level)
+{
+    json_t *list = json_array();
+
+    for (size_t i = 0; i < d->n; i++)
+        if (d->items[i].level == level)
+            json_array_append_new(list, json_diag(d, &d->items[i]));
+    return list;
 }
 
 /* Nodes whose last attempt went wrong, and how many believe whoever answers. */
@@ -446,7 +455,7 @@ json_t *json_status(struct ctl *c)
 
     eng_status(c->eng, &st);
     for (size_t i = 0; i < d->n; i++)
-        json_array_append_new(skipped, json_skipped(d, &d->items[i]));
+        json_array_append_new(skipped, json_diag(d, &d->items[i]));
     for (int i = 0; i < 2; i++) {
         if (!own[i]->ip.ver)
             continue;

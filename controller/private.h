@@ -65,6 +65,7 @@ struct ctl {
     struct list_head explains;   /* requests that wait for the address of a name */
     struct list_head refreshing; /* requests that wait for a provider */
     struct list_head testing;    /* requests that wait for delays */
+    struct list_head reloads;    /* requests that wait for the files of the supervisor */
     struct timer tick;
     enum log_level log_level;
 };
@@ -81,7 +82,7 @@ struct request {
     const char *origin;
     char *arg[3];              /* decoded path parameters */
     int n_arg;
-    bool suspended;            /* an answer comes later (explain, providers, delays) */
+    bool suspended;            /* an answer comes later (explain, providers, delays, reload) */
     json_t *later;
     struct MHD_Response *later_raw; /* instead of JSON */
     int later_status;
@@ -107,6 +108,15 @@ void explain_hurry(struct ctl *c);
 char *query_text(struct request *q, const char *key);
 /* %XX once; the caller frees. NULL: no memory. */
 char *percent_decode(const char *s, size_t n);
+
+/* The body as a JSON object, the caller's; NULL: it is none. */
+json_t *body_object(struct request *q);
+
+/* ---- reload.c ---- */
+
+enum MHD_Result put_configs(struct request *q);
+/* The controller ends: who waits for a verdict is told. */
+void forget_reloads(struct ctl *c);
 
 /* ---- dns.c ---- */
 

@@ -43,7 +43,7 @@ char *query_text(struct request *q, const char *key)
     return v ? percent_decode(v, strlen(v)) : NULL;
 }
 
-static json_t *body_object(struct request *q)
+json_t *body_object(struct request *q)
 {
     json_t *j = q->body ? json_loadb(q->body, q->body_len, JSON_REJECT_DUPLICATES, NULL) : NULL;
 
@@ -100,31 +100,6 @@ static enum MHD_Result patch_configs(struct request *q)
         eng_set_mode(q->ctl->eng, (enum mode)m);
     log_threshold = l;
     return answer_empty(q, 204);
-}
-
-static enum MHD_Result put_configs(struct request *q)
-{
-    json_t *j = body_object(q);
-    const char *payload = json_string_value(json_object_get(j, "payload"));
-    char message[512] = "";
-    struct cfg_input in = { .name = "payload", .bytes = payload, .len = payload ? strlen(payload) : 0, .foreign = true };
-    struct diag d;
-    int r;
-
-    if (!payload || !*payload) {
-        json_decref(j);
-        return answer_error(q, 400, j ? "only a payload can be loaded here; send SIGHUP to read the file again" : "Body invalid");
-    }
-    r = eng_reload(q->ctl->eng, &in, NULL, false, &d);
-    diag_drop_bytes(&d);
-    json_decref(j);
-    if (r == 0)
-        return answer_empty(q, 204);
-    for (size_t i = 0; i < d.n; i++)
-        if (d.items[i].level == DIAG_ERROR && !*message)
-            snprintf(message, sizeof(message), "line %u: %s", d.items[i].line, d.items[i].message);
-    diag_fini(&d);
-    return answer_error(q, 400, *message ? message : "the profile cannot be used");
 }
 
 static enum MHD_Result get_proxies(struct request *q)

@@ -414,6 +414,7 @@ int ctl_open(struct engine *e, const char *state_dir, struct ctl **out)
     list_init(&c->explains);
     list_init(&c->refreshing);
     list_init(&c->testing);
+    list_init(&c->reloads);
     take_config(c);
     if ((r = fd = open_unix(c)) < 0 || (r = listener_start(&c->unix_socket, c, fd, true)) < 0) {
         log_warn(LOG_API, "%s/shunt.sock: %s", state_dir, strerror(-r));
@@ -454,6 +455,7 @@ void ctl_close(struct ctl *c)
     explain_hurry(c);
     forget_refreshing(c);
     forget_testing(c);
+    forget_reloads(c);
     listener_stop(&c->tcp);
     listener_stop(&c->unix_socket);
     snprintf(path, sizeof(path), "%s/shunt.sock", c->state_dir);

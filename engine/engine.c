@@ -159,19 +159,23 @@ static void bound_flows(struct engine *e)
         e->max_flows = fds > 2 * FDS_RESERVED ? (uint32_t)fds - FDS_RESERVED : (uint32_t)fds / 2;
 }
 
-/* A copy of a file's bytes, for later; none when there is no file. */
+/* A copy of a file's bytes and its name, for later; none when there is no file. */
 int input_copy(const struct cfg_input *in, struct cfg_input *out)
 {
+    size_t name_len = in && in->name ? strlen(in->name) : 0;
     char *bytes;
 
     *out = (struct cfg_input){ 0 };
-    if (!in || !in->len)
+    if (!in || !in->name)
         return 0;
-    if (!(bytes = malloc(in->len)))
+    if (!(bytes = malloc(in->len + name_len + 1)))
         return -ENOMEM;
-    memcpy(bytes, in->bytes, in->len);
+    if (in->len)
+        memcpy(bytes, in->bytes, in->len);
+    memcpy(bytes + in->len, in->name, name_len + 1);
     *out = *in;
     out->bytes = bytes;
+    out->name = bytes + in->len;
     return 0;
 }
 
@@ -378,16 +382,18 @@ int eng_reload(struct engine *e, const struct cfg_input *profile, const struct c
     p = policy_load(profile, kept.len ? &kept : NULL, &e->env, d);
     if (!p || try_policy(e, p, offered, d) < 0) {
         policy_put(p);
-        diag_set_source(d, 1, kept.name, local ? local->bytes : NULL, local ? local->len : 0);
+        diag_set_source(d, 1, local ? local->name : e->local.name, local ? local->bytes : NULL, local ? local->len : 0);
         input_free(&kept);
         input_free(&body);
         return -EINVAL;
     }
+    diag_set_source(d, 0, body.name, NULL, 0);
+    diag_set_source(d, 1, kept.name, NULL, 0);
+    use(e, p, d);
     input_free(&e->local);
     e->local = kept;
     input_free(&e->body);
     e->body = body;
-    use(e, p, d);
     refresh_set(e);
     return 0;
 }
@@ -427,6 +433,16 @@ void eng_adopt_rules(struct engine *e, struct policy *p, struct diag *d)
         refresh_set(e); /* a set came that needs a database, or went */
     diag_renew(&e->diag, "missing-data", "proxy-providers", d); /* the other messages are about the profile, which is the same */
     policy_put(old);
+}
+
+int eng_read_again(struct engine *e)
+{
+    return plat_worker_again(e->worker);
+}
+
+const char *eng_file(struct engine *e)
+{
+    return e->profile_name;
 }
 
 struct loop *eng_loop(struct engine *e)
@@ -508,7 +524,7 @@ void eng_status(struct engine *e, struct eng_status *st)
     st->down_total = e->down_total;
     rates(e, &st->up_rate, &st->down_rate);
     st->tun = e->tun;
-    st->profile_name = e->profile_name;
+    st->profile_name = e->body.name;
     if (e->pol->profile->dns.enable && e->tun.dns_port)
         snprintf(st->dns_listen, sizeof(st->dns_listen), "127.0.0.1:%u", e->tun.dns_port);
     dns_fake_usage(e->dns, &st->fake_used, &st->fake_size);

@@ -89,9 +89,12 @@ int eng_new(const struct eng_opts *o, const struct cfg_input *profile, const str
 void eng_free(struct engine *e);
 /* Parses and checks everything first, then swaps; flows live on. local NULL: the local file that was last in use. offered: the files came from the
  * supervisor (on_reload), which keeps them for a worker to come and puts their routes in force; any other is used until the next reload or restart,
- * and its routes are not. -EINVAL: the old one keeps running, and d, the caller's to print and free, says why; it borrows the bytes. The names of
- * the files must live as long as the engine. */
+ * and its routes are not. -EINVAL: the old one keeps running, and d, the caller's to print and free, says why; it borrows bytes and names. */
 int eng_reload(struct engine *e, const struct cfg_input *profile, const struct cfg_input *local, bool offered, struct diag *d);
+/* Asks the supervisor to read its files again, as on SIGHUP; they come later, by on_reload or on_unread of the worker. 0 or -err. */
+int eng_read_again(struct engine *e);
+/* The file that the supervisor reads: what eng_new() was given. */
+const char *eng_file(struct engine *e);
 
 struct loop *eng_loop(struct engine *e);
 struct policy *eng_policy(struct engine *e);      /* borrowed until the next reload */
@@ -110,7 +113,7 @@ struct eng_status {
     uint64_t uptime_ms, up_total, down_total; /* bytes of application payload */
     uint64_t up_rate, down_rate;              /* bytes in the last full second */
     struct plat_tun_got tun;
-    const char *profile_name;
+    const char *profile_name;     /* of the body in use; borrowed until the next reload */
     char dns_listen[ENDPOINT_STRLEN];
     uint32_t fake_used, fake_size;
     enum eng_asked system_asks;               /* did a look-up by the system's own resolver reach us? */

@@ -182,7 +182,8 @@ const char *ipc_check(const struct msg *m)
     case MSG_LISTEN: return check_listen(&m->listen);
     case MSG_READY:
     case MSG_PROBE:
-    case MSG_KEPT: return NULL;
+    case MSG_KEPT:
+    case MSG_AGAIN: return NULL;
     default: return "a worker does not say this";
     }
 }

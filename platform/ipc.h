@@ -8,7 +8,8 @@
  *                                 ◄──   MSG_TUN_OK + descriptors, or MSG_FAILED
  *   MSG_READY                     ──►                                 rules, routes, redirect go in; the profile is in use
  *                                 ◄──   MSG_READY_OK, or MSG_FAILED
- *                                 ◄──   MSG_RELOAD + profile, local   on SIGHUP
+ *   MSG_AGAIN                     ──►                                 read them again, as on SIGHUP
+ *                                 ◄──   MSG_RELOAD + profile, local   they were; or MSG_UNREAD
  *   MSG_KEPT                      ──►                                 they were refused: the old ones stay
  *   MSG_OWNER                     ──►                                 whose socket? any number under way
  *                                 ◄──   MSG_OWNER_IS                  each gets its answer, in order
@@ -33,11 +34,13 @@ enum msg_type {
     MSG_OWNER,
     MSG_LISTEN,
     MSG_PROBE,
-    MSG_LAST_OF_WORKER = MSG_PROBE,
+    MSG_AGAIN,
+    MSG_LAST_OF_WORKER = MSG_AGAIN,
     MSG_TUN_OK,
     MSG_READY_OK,
     MSG_FAILED,
     MSG_RELOAD,
+    MSG_UNREAD, /* failed says why */
     MSG_OWNER_IS,
     MSG_LISTENING,
     MSG_STOP

@@ -66,10 +66,11 @@ struct plat_tun_got {
 
 struct plat_worker {
     struct io io; /* private */
-    /* SIGHUP: the profile and the local file (empty = none) again; the descriptors are handed over. Who takes them calls, before returning,
+    /* SIGHUP, or plat_worker_again(): the profile and the local file (empty = none) again; the descriptors are handed over. Who takes them calls, before returning,
      * plat_worker_tun() if TUN keys may have changed, then plat_worker_ready(); who refuses them just returns. A worker that is restarted later gets
      * the files that were taken last. */
     void (*on_reload)(struct plat_worker *w, int profile_fd, int local_fd);
+    void (*on_unread)(struct plat_worker *w, const char *why); /* one of the files cannot be read: nothing changes; optional */
     void (*on_stop)(struct plat_worker *w); /* end in order now; also when the supervisor is gone */
     /* The answer to plat_worker_listen(): a socket, handed over, or -errno. May be NULL. */
     void (*on_listening)(struct plat_worker *w, const struct endpoint *at, bool udp, int fd);
@@ -89,6 +90,8 @@ int plat_worker_tun(struct plat_worker *w, const struct plat_tun *want, struct p
 /* Traffic is carried from here on: the supervisor puts the default routes in and prints "ready". Waits for the confirmation; 0 or -err with why. A worker that
  * asked for no TUN may say it too: then nothing of the system is changed. From on_reload: the new profile is in use. */
 int plat_worker_ready(struct plat_worker *w, char why[256]);
+/* Asks for the files anew; what comes of it is told by on_reload or on_unread, not before the next turn of the loop. 0 or -err. */
+int plat_worker_again(struct plat_worker *w);
 /* Watches the message socket on the loop from now on. */
 int plat_worker_watch(struct plat_worker *w, struct loop *l);
 

@@ -380,6 +380,12 @@ static const char *on_probe(struct sup *s, const struct msg *m)
     return NULL;
 }
 
+static const char *on_again(struct sup *s, const struct msg *m)
+{
+    on_hangup(s);
+    return NULL;
+}
+
 static const struct expected {
     enum msg_type type;
     unsigned states;
@@ -392,6 +398,7 @@ static const struct expected {
     { MSG_OWNER, 1u << SUP_READY | 1u << SUP_RELOAD, on_owner },
     { MSG_LISTEN, 1u << SUP_START | 1u << SUP_BUILT | 1u << SUP_READY | 1u << SUP_RELOAD, on_listen },
     { MSG_PROBE, 1u << SUP_READY | 1u << SUP_RELOAD, on_probe },
+    { MSG_AGAIN, 1u << SUP_READY | 1u << SUP_RELOAD, on_again },
 };
 
 static const char *take(struct sup *s, const struct msg *m)
@@ -458,16 +465,27 @@ static void try_again(struct sup *s, struct files *f)
     s->due_ms = loop_clock();
 }
 
-/* SIGHUP: the files are read again and offered to the worker, one offer at a time. */
+/* The reason was printed; who asked for it by the worker wants it, too. */
+static void tell_unread(struct sup *s, int err)
+{
+    struct msg m = ipc_msg(MSG_UNREAD);
+
+    snprintf(m.failed.why, sizeof(m.failed.why), "the profile or the local file cannot be read: %s", strerror(-err));
+    tell(s, m, NULL, 0);
+}
+
+/* SIGHUP, or the worker asks for it: the files are read again and offered to the worker, one offer at a time. */
 static void on_hangup(struct sup *s)
 {
     struct files f;
+    int r;
 
     s->hangup = s->state != SUP_READY && !s->blocked;
     if (s->hangup)
         return; /* again when it is ready */
-    if (files_read(s, &f) < 0) {
+    if ((r = files_read(s, &f)) < 0) {
         say("the old profile stays in use");
+        tell_unread(s, r);
         return;
     }
     if (!strcmp(s->run->profile, "-"))

@@ -58,6 +58,15 @@ static int recv_patiently(int sock, struct msg *m, int fds[MSG_FDS], int *n)
     return r;
 }
 
+static void unread(struct plat_worker *w, const struct msg *m)
+{
+    char why[WHY_MAX];
+
+    snprintf(why, sizeof(why), "%.*s", WHY_MAX - 1, m->failed.why);
+    if (w->on_unread)
+        w->on_unread(w, why);
+}
+
 /* An answer that nobody waits for: it goes to whom it is for, with its descriptors. */
 static bool in_passing(struct plat_worker *w, const struct msg *m, int *fds, int n)
 {
@@ -70,6 +79,8 @@ static bool in_passing(struct plat_worker *w, const struct msg *m, int *fds, int
             close(r);
     } else if (m->type == MSG_OWNER_IS) {
         owner_is(w, m);
+    } else if (m->type == MSG_UNREAD) {
+        unread(w, m);
     } else {
         return false;
     }
@@ -226,6 +237,13 @@ static void reload(struct plat_worker *w, int profile, int local)
         close_all((int[]){ profile, local }, 2);
     if (!w->took_profile)
         send_patiently(w->io.fd, &kept);
+}
+
+int plat_worker_again(struct plat_worker *w)
+{
+    struct msg m = ipc_msg(MSG_AGAIN);
+
+    return send_patiently(w->io.fd, &m);
 }
 
 static void on_message(struct io *io, uint32_t ready)

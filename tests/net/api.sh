@@ -104,6 +104,27 @@ is "PUT /configs loads a payload (204); the worker lives on" gives 204 -X PUT -H
 is "... and its rules decide" bash -c "ip netns exec $APP $SHUNT explain -d $DIR/state 192.0.2.1:80 --json | jq -e '.action == \"reject\"'"
 [ "$(shunt_worker)" = "$worker" ] || fail "the worker was replaced"
 is "... a broken one is 400 and says where" bash -c "ip netns exec $APP curl -sS --unix-socket $DIR/state/shunt.sock -X PUT -d '{\"payload\": \"mode: foo\"}' http://localhost/configs | jq -e '.message | startswith(\"line 1\")'"
+put() { in_app curl -sS --max-time 5 -X PUT -H "$auth" -H 'Content-Type: application/json' -d "$1" "$URL/configs" >"$DIR/got"; }
+put_is() { put "$1"; [ "$(jq -r "$2" "$DIR/got")" = true ]; }
+all_errors='{"payload": "mode: foo\nlog-level: loud\nrules: [ \"MATCH,DIRECT\" ]\n"}'
+is "... with every error and its place" put_is "$all_errors" '.errors | length == 2 and .[1].line == 2 and .[1].column == 12'
+action() { in_app "$SHUNT" explain -d "$DIR/state" 192.0.2.1:80 --json | jq -r .action; }
+is "an empty body reads the profile again, by TCP (204)" gives 204 -X PUT -H "$auth" -H 'Content-Type: application/json' -d '{"path": "", "payload": ""}' "$URL/configs?force=true"
+[ "$(action)" = direct ] || fail "its rules do not decide"
+is "... and so does no body" gives 204 -X PUT -H "$auth" "$URL/configs"
+is "... and the profile's own path" gives 204 -X PUT -H "$auth" -H 'Content-Type: application/json' -d "{\"path\": \"$DIR/p.yaml\"}" "$URL/configs"
+echo 'rules: [ "MATCH,REJECT" ]' >"$DIR/state/other.yaml"
+chmod 644 "$DIR/state/other.yaml"
+is "a path in the state directory is loaded (204)" gives 204 -X PUT -H "$auth" -H 'Content-Type: application/json' -d "{\"path\": \"$DIR/state/other.yaml\"}" "$URL/configs"
+[ "$(action)" = reject ] || fail "its rules do not decide"
+is "... and status names it" bash -c "ip netns exec $APP $SHUNT status -d $DIR/state --json | jq -e '.profile == \"$DIR/state/other.yaml\"'"
+is "... a path elsewhere is 400" put_is '{"path": "/etc/passwd"}' '.message | startswith("path: it must lie in the state directory")'
+is "... a link out of there, too" bash -c "ln -s /etc/passwd $DIR/state/link.yaml; ip netns exec $APP curl -sS --unix-socket $DIR/state/shunt.sock -X PUT -d '{\"path\": \"$DIR/state/link.yaml\"}' http://localhost/configs | jq -e '.message | startswith(\"path: \")'"
+is "... a relative one, too" put_is '{"path": "p.yaml"}' '.message == "path: it must be absolute"'
+is "... and what is not there" put_is "{\"path\": \"$DIR/state/none.yaml\"}" '.message | startswith("path: ")'
+[ "$(action)" = reject ] || fail "a refused one changed something"
+is "broken JSON is 400" gives 400 -X PUT -H "$auth" -H 'Content-Type: application/json' -d '{' "$URL/configs"
+is "the profile comes back" gives 204 -X PUT -H "$auth" "$URL/configs"
 step "a question that waits for a name is answered when shunt ends, and when it reloads"
 ask_slowly() { in_app timeout 8 curl -sS --unix-socket "$DIR/state/shunt.sock" "http://localhost/shunt/explain?host=slow.test&port=80" >"$DIR/slow" & asked=$!; sleep 0.5; }
 sed -e 's/nameserver: .*\]/nameserver: [192.0.2.55]/' -e 's/^rules:.*/rules: [ "IP-CIDR,10.0.0.0\/8,REJECT", "MATCH,DIRECT" ]/' "$DIR/p.yaml" >"$DIR/p2.yaml"

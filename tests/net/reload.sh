@@ -64,6 +64,31 @@ write direct MATCH,DIRECT 'mtu: 9000'
 hup
 wait_for 3 mode_is direct || fail "still $(ctl mode)"
 ok
+step "shunt reload waits for the verdict: in use"
+write rule MATCH,REJECT
+ctl reload >"$DIR/said" 2>&1 || fail "$(cat "$DIR/said")"
+decides reject || fail "said to be in use, and it is not"
+ok
+step "... refused: every error with its line, status 1, and the old one decides"
+printf 'mode: foo\nlog-level: loud\nrules: [ "MATCH,DIRECT" ]\n' >"$DIR/p.yaml"
+ctl reload >"$DIR/said" 2>&1 && fail "it took it"
+grep -q '^line 1, column 7: mode' "$DIR/said" && grep -q '^line 2, column 12: log-level' "$DIR/said" && grep -q 'the old profile stays in use' "$DIR/said" || fail "$(cat "$DIR/said")"
+decides reject || fail "the old one is gone"
+ctl reload --json | jq -e '.ok == false and (.errors | length) == 2 and .errors[1].line == 2' >/dev/null || fail json
+ok
+step "... not readable: said, and status 1"
+mv "$DIR/p.yaml" "$DIR/gone.yaml"
+ctl reload >"$DIR/said" 2>&1 && fail "it took nothing"
+grep -q 'cannot be read: No such file' "$DIR/said" || fail "$(cat "$DIR/said")"
+decides reject || fail "the old one is gone"
+ok
+step "... the local file is read again with it"
+write rule MATCH,DIRECT
+ctl reload --json | jq -e .ok >/dev/null || fail reload
+decides direct || fail "the profile is not in use"
+"$SHUNT" reload -d "$DIR/nowhere" 2>/dev/null
+[ $? = 3 ] || fail "no shunt there, and the status is not 3"
+ok
 step "SIGTERM leaves the machine as it was"
 shunt_stop || fail "exit status $?"
 net_state >"$DIR/after"

@@ -373,7 +373,7 @@ static void only_what_a_worker_says(void **state)
 {
     for (uint32_t type = 0; type < 1000; type++) {
         struct msg m = good();
-        bool of_worker = type == MSG_TUN || type == MSG_READY || type == MSG_KEPT || type == MSG_PROBE;
+        bool of_worker = type == MSG_TUN || type == MSG_READY || type == MSG_KEPT || type == MSG_PROBE || type == MSG_AGAIN;
 
         m.type = type;
         if (type == MSG_ROUTE || type == MSG_OWNER || type == MSG_LISTEN)

@@ -100,7 +100,6 @@ void diag_print(struct diag *d, FILE *to, bool colour);
  *   struct cfg_guess g;
  *   for (cfg_guess_start(&g, d, "DIERCT"); ...; ) cfg_guess_try(&g, name);
  *   diag_warn(..., "there is no \"%s\"%s", word, cfg_guess_text(&g)); */
-struct cfg_node;
 struct cfg_guess {
     uint32_t word[48];
     unsigned n, best;   /* private */
@@ -115,9 +114,10 @@ bool cfg_guess_try(struct cfg_guess *g, const char *candidate);
 /* `; did you mean "DIRECT"?`, or "". Lives in g. */
 const char *cfg_guess_text(struct cfg_guess *g);
 /* The same over a NULL-terminated list; result lives in g. */
-/* The other way round, for a key that is missing: "; is \"chiper\" meant to be it?", or "". */
-const char *cfg_is_meant(struct cfg_guess *g, struct diag *d, const char *missing, const struct cfg_node *map);
 const char *cfg_did_you_mean(struct cfg_guess *g, struct diag *d, const char *word, const char *const *words);
+/* The other way round, for a key that is missing: "; is \"chiper\" meant to be it?", or "". Lives in g. */
+struct cfg_node;
+const char *cfg_is_meant(struct cfg_guess *g, struct diag *d, const char *missing, const struct cfg_node *map);
 
 /* Text of a profile for a message: control bytes escaped, cut after about 60 bytes. */
 #define CFG_QUOTE_MAX 96

@@ -33,7 +33,7 @@ static uint64_t world_ms;
 
 int clock_gettime(clockid_t id, struct timespec *t)
 {
-    if (!world_ms)
+    if (!world_ms || id == CLOCK_REALTIME) /* libFuzzer looks at the calendar, also in the middle of an input: how long does it take? */
         return (int)syscall(SYS_clock_gettime, id, t);
     *t = (struct timespec){ (time_t)(world_ms / 1000), (long)(world_ms % 1000) * 1000000 };
     return 0;

@@ -1,13 +1,14 @@
 #!/bin/bash
 # Answers per second of one core, by CPU time: fake addresses of shunt beside answers out of memory of unbound, knot-resolver and dnsmasq, in the same run. Over UDP by
 # loopback, server and dnsperf on a core each; 20,000 names. Every server knows the answer by itself, nobody is asked. The best of ROUNDS, taken in turns.
-#   tests/bench/dns.sh [SECONDS, 4] [ROUNDS, 5]      environment: SHUNT (build/release/shunt)
+#   tests/bench/dns.sh [SECONDS, 4] [ROUNDS, 5] [CLIENTS, 8] [QUESTIONS UNDER WAY, 400]      environment: SHUNT (build/release/shunt)
+# Eight clients with fifty questions each are forwarders; 200 with one each (4 5 200 200) are programs that ask and wait.
 # The kernel's part is most of it: microseconds of user time are said, too.
 cd "$(dirname "$0")/../.."
 SHUNT=${SHUNT:-$PWD/build/release/shunt}
 . tests/net/lib.sh
 need_world dnsperf unbound kresd dnsmasq dig jq taskset
-T=${1:-4} ROUNDS=${2:-5}
+T=${1:-4} ROUNDS=${2:-5} CLIENTS=${3:-8} UNDER_WAY=${4:-400}
 world_up
 for i in $(seq 20000); do echo "host$i.bench.test A"; done >"$DIR/names"
 mkdir "$DIR/kresd"
@@ -50,7 +51,7 @@ declare -A BEST USER QPS
 round() { # round NAME PID PORT
     local user all user_now all_now n
     read -r user all <<<"$(ticks "$2")"
-    in_app taskset -c 1 dnsperf -s 127.0.0.1 -p "$3" -d "$DIR/names" -l "$T" -c 8 -q 400 >"$DIR/out" 2>&1 || fail "$(cat "$DIR/out")"
+    in_app taskset -c 1 dnsperf -s 127.0.0.1 -p "$3" -d "$DIR/names" -l "$T" -c "$CLIENTS" -q "$UNDER_WAY" >"$DIR/out" 2>&1 || fail "$(cat "$DIR/out")"
     read -r user_now all_now <<<"$(ticks "$2")"
     n=$(awk '/Queries completed/ {print $3}' "$DIR/out")
     awk -v n="$n" '/Response codes/ {exit !($0 ~ "NOERROR " n)}' "$DIR/out" || fail "$1: $(grep 'Response codes' "$DIR/out")"

@@ -52,11 +52,16 @@ static void say(struct outbound *o, unsigned bit, const char *what, const char *
     log_warn(LOG_OUT, "%s: %s: %s", out_quote(o->name, name), what, hint);
 }
 
+/* Who is spoken of: a link of a relay's chain stands for a node. */
+static struct outbound *node_of(struct outbound *o)
+{
+    return o->origin ? o->origin : o;
+}
+
 /* Is that one of them? */
 static bool note(struct outbound *o, int err)
 {
-    if (o->origin)
-        o = o->origin;
+    o = node_of(o);
     if (o->ops->action != OUT_PROXY)
         return false;
     for (unsigned i = 0; i < N_HINTS; i++)
@@ -93,9 +98,9 @@ void out_note_end(struct outbound *o, uint64_t up, uint64_t down, int err)
 {
     o->up += up;
     o->down += down;
-    if (down && (o->answered || o->last_err != -ERR_AUTH)) { /* else it was a web server's page for strangers */
-        o->answered = true;
-        o->last_err = 0;
+    if (down && (o->answered || node_of(o)->last_err != -ERR_AUTH)) { /* else it was a web server's page for strangers */
+        o->answered = node_of(o)->answered = true;
+        node_of(o)->last_err = 0;
     }
     if (o->answered && (err == -ERR_PROTO || err == -ERR_EARLY))
         return; /* once it has worked, a connection that breaks, or that its server refuses, says nothing about it */

@@ -542,7 +542,7 @@ static void test_datagrams_ride_with_the_head(void **state)
 
 static void test_hints_are_said_once_and_forgotten_after_an_answer(void **state)
 {
-    struct outbound *o = out_find(w.set, "vless");
+    struct outbound *o = out_find(w.set, "vless"), link;
 
     out_note_end(o, 100, 0, -ERR_EARLY);
     assert_int_equal(o->last_err, -ERR_EARLY);
@@ -567,6 +567,11 @@ static void test_hints_are_said_once_and_forgotten_after_an_answer(void **state)
     out_note_error(o, -ERR_CLOCK);
     assert_int_equal(o->last_err, -ERR_CLOCK);
     assert_non_null(strstr(out_hint(o), "clock"));
+    link = (struct outbound){ .ops = o->ops, .env = o->env, .name = o->name, .origin = o }; /* in a relay it is the same node: told, and forgotten */
+    out_note_error(&link, -ERR_SILENT);
+    assert_int_equal(o->last_err, -ERR_SILENT);
+    out_note_end(&link, 10, 20, 0);
+    assert_int_equal(o->last_err, 0);
     o = out_find(w.set, "DIRECT"); /* nobody's fault */
     out_note_error(o, -ECONNREFUSED);
     out_note_end(o, 10, 0, -ERR_EARLY);

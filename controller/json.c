@@ -297,13 +297,26 @@ json_t *json_rules(struct ctl *c)
     return json_pack("{s:o}", "rules", list);
 }
 
+static void add_geo_config(json_t *j, const struct profile *p)
+{
+    const struct cfg_geo *g = &p->geo;
+    json_t *url = json_pack("{s:o, s:o, s:o, s:o}", "geo-ip", text(g->geoip), "mmdb", text(g->mmdb), "asn", text(g->asn), "geo-site",
+                            text(g->geosite));
+
+    json_object_set_new(j, "geox-url", url);
+    json_object_set_new(j, "geodata-mode", json_boolean(g->mode_dat));
+    json_object_set_new(j, "geo-auto-update", json_boolean(g->auto_update));
+    json_object_set_new(j, "geo-update-interval", json_integer(g->interval_h));
+    json_object_set_new(j, "etag-support", json_boolean(p->etag_support));
+}
+
 json_t *json_configs(struct ctl *c)
 {
     static const char *const find_process[] = { [FIND_PROCESS_STRICT] = "strict", [FIND_PROCESS_ALWAYS] = "always", [FIND_PROCESS_OFF] = "off" };
     const struct profile *p = eng_profile(c->eng);
     struct eng_status st;
     char a4[ADDR_STRLEN + 4] = "", a6[ADDR_STRLEN + 4] = "", t[ADDR_STRLEN];
-    json_t *hijack = json_array(), *tun, *v4 = json_array(), *v6 = json_array();
+    json_t *j, *hijack = json_array(), *tun, *v4 = json_array(), *v6 = json_array();
 
     eng_status(c->eng, &st);
     for (uint32_t i = 0; i < p->tun.dns_hijack.n; i++)
@@ -319,12 +332,14 @@ json_t *json_configs(struct ctl *c)
     tun = json_pack("{s:b, s:s, s:s, s:o, s:b, s:b, s:b, s:i, s:o, s:o, s:i}", "enable", 1, "device", st.tun.device, "stack", "gVisor",
                     "dns-hijack", hijack, "auto-route", p->tun.auto_route, "strict-route", p->tun.strict_route, "auto-detect-interface", 1,
                     "mtu", (int)p->tun.mtu, "inet4-address", v4, "inet6-address", v6, "file-descriptor", 0);
-    return json_pack("{s:i, s:i, s:i, s:i, s:i, s:o, s:n, s:b, s:s, s:s, s:b, s:s, s:b, s:s, s:b, s:s, s:b, s:s}", "port", 0, "socks-port",
-                     0, "redir-port", 0, "tproxy-port", 0, "mixed-port", 0, "tun", tun, "authentication", "allow-lan", 0, "bind-address",
-                     "*", "mode", mode_names[eng_mode(c->eng)], "unified-delay", p->unified_delay, "log-level",
-                     log_level_name(log_threshold), "ipv6", p->ipv6, "interface-name", p->interface_name ? p->interface_name : "",
-                     "tcp-concurrent", 0, "find-process-mode", find_process[p->find_process], "sniffing", p->sniffer.enable, "global-ua",
-                     "shunt");
+    j = json_pack("{s:i, s:i, s:i, s:i, s:i, s:o, s:n, s:b, s:s, s:s, s:b, s:s, s:b, s:s, s:b, s:s, s:b, s:s}", "port", 0, "socks-port", 0,
+                  "redir-port", 0, "tproxy-port", 0, "mixed-port", 0, "tun", tun, "authentication", "allow-lan", 0, "bind-address", "*",
+                  "mode", mode_names[eng_mode(c->eng)], "unified-delay", p->unified_delay, "log-level", log_level_name(log_threshold),
+                  "ipv6", p->ipv6, "interface-name", p->interface_name ? p->interface_name : "", "tcp-concurrent", p->tcp_concurrent,
+                  "find-process-mode", find_process[p->find_process], "sniffing", p->sniffer.enable, "global-ua",
+                  p->global_ua ? p->global_ua : "");
+    add_geo_config(j, p);
+    return j;
 }
 
 static void uuid_text(const uint8_t u[16], char out[37])
@@ -367,11 +382,11 @@ static json_t *connection(const struct conn_view *v)
     for (int i = v->n_chain - 1; i >= 0; i--) /* the proxy first, then each group outward */
         json_array_append_new(chains, text(v->chain[i]));
     meta = json_pack(
-        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:i, s:s, s:n, s:n, s:s, s:s, s:s, s:s, s:i}",
+        "{s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:s, s:o, s:o, s:s, s:o, s:o, s:I, s:s, s:n, s:n, s:s, s:s, s:s, s:s, s:i}",
         "network", v->meta.net == FLOW_UDP ? "udp" : "tcp", "type", via_word(v->meta.via), "sourceIP", ip_text(&v->meta.src.ip, src),
         "destinationIP", ip_text(&v->meta.dst.at.ip, dst), "sourcePort", sport, "destinationPort", dport, "inboundPort", "0", "inboundIP",
         "", "inboundName", v->meta.via == FLOW_VIA_TUN ? "DEFAULT-TUN" : "", "inboundUser", "", "host", text(v->meta.dst.host), "sniffHost",
-        text(v->meta.sniffed), "dnsMode", v->dns_mode, "process", text(proc->name), "processPath", text(proc->path), "uid", (int)proc->uid,
+        text(v->meta.sniffed), "dnsMode", v->dns_mode, "process", text(proc->name), "processPath", text(proc->path), "uid", (json_int_t)proc->uid,
         "remoteDestination", rem, "sourceGeoIP", "destinationGeoIP", "sourceIPASN", "", "destinationIPASN", "", "specialProxy", "",
         "specialRules", "", "dscp", v->meta.dscp);
     return json_pack("{s:s, s:o, s:I, s:I, s:s, s:o, s:[], s:s, s:o, s:s, s:I}", "id", id, "metadata", meta, "upload", (json_int_t)v->up,

@@ -46,6 +46,8 @@ in_app "$SHUNT" provider update geosite -d "$DIR/state" >"$DIR/out" || fail "$(c
 wait_for 10 refused a.test || fail "not in force"
 connects b.test || fail "b.test"
 status_says "GeoSite.dat is not in the state directory" && fail "status still says that it is not there"
+api /configs | jq -e '."geox-url"."geo-site" == "http://lists.test/geosite.dat" and ."geo-auto-update" == false and ."find-process-mode" == "strict"' >/dev/null ||
+    fail "$(api /configs)"
 ok "$(cat "$DIR/out")"
 step "all of them anew: what there is, and an error for what there is not"
 site_list MINE b.test

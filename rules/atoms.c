@@ -31,9 +31,9 @@ static void missing(struct maker *m, bool *said, const char *what)
 
 /* ---- what was met ---- */
 
-static struct known *find_known(struct maker *m, const char *key, size_t len)
+static struct known *find_known(struct maker *m, const char *key, size_t len, uint64_t hash)
 {
-    for (struct map_node *n = map_first(&m->known, hash_bytes(key, len)); n; n = map_next(n)) {
+    for (struct map_node *n = map_first(&m->known, hash); n; n = map_next(n)) {
         struct known *k = container_of(n, struct known, node);
 
         if (k->len == len && !memcmp(k->key, key, len))
@@ -43,7 +43,7 @@ static struct known *find_known(struct maker *m, const char *key, size_t len)
 }
 
 /* A key is a type and what follows it. NULL: no memory. */
-static struct known *add_known(struct maker *m, const char *key, size_t len)
+static struct known *add_known(struct maker *m, const char *key, size_t len, uint64_t hash)
 {
     struct known *k = arena_alloc(&m->mem, sizeof(*k));
 
@@ -54,16 +54,20 @@ static struct known *add_known(struct maker *m, const char *key, size_t len)
     k->len = len;
     k->size = -1;
     k->atom = m->rs->n_atoms++;
-    map_add(&m->known, &k->node, hash_bytes(key, len));
+    map_add(&m->known, &k->node, hash);
     return k;
 }
 
 /* The key of a pattern: its type, a separator, its text in lower case when letter case means nothing. */
 static size_t make_key(char *key, size_t size, const char *kind, const char *text, bool fold)
 {
-    size_t n = (size_t)snprintf(key, size, "%s,%s", kind, text);
+    size_t before = strlen(kind), behind = strlen(text), n = before + 1 + behind;
 
     n = n < size ? n : size - 1;
+    memcpy(key, kind, before);
+    key[before] = ',';
+    memcpy(key + before + 1, text, n - before - 1);
+    key[n] = 0;
     for (size_t i = 0; fold && i < n; i++)
         key[i] = ascii_lower(key[i]);
     return n;
@@ -136,7 +140,8 @@ bool atom_of_pattern(struct maker *m, const struct term *t, uint32_t *atom, stru
 {
     char key[PROCESS_MAX + 64];
     size_t len = pattern_key(t, key, sizeof(key));
-    struct known *k = len ? find_known(m, key, len) : NULL;
+    uint64_t hash = hash_bytes(key, len);
+    struct known *k = len ? find_known(m, key, len, hash) : NULL;
 
     if (k) {
         *atom = k->atom;
@@ -145,7 +150,7 @@ bool atom_of_pattern(struct maker *m, const struct term *t, uint32_t *atom, stru
     *atom = m->rs->n_atoms;
     if (!atom_fill(m, t, *atom, f))
         return false;
-    return add_known(m, key, len) ? true : fault_memory(f);
+    return add_known(m, key, len, hash) ? true : fault_memory(f);
 }
 
 /* ---- geo data ---- */
@@ -242,7 +247,8 @@ struct known *atom_of_geo(struct maker *m, const struct term *t, struct fault *f
     const char *want = t->payload + t->negate, *kind = t->type == RULE_GEOSITE ? "GEOSITE" : is_geoip(t->type) ? "GEOIP" : "ASN";
     char key[300];
     size_t len = make_key(key, sizeof(key), kind, want, true);
-    struct known *k = find_known(m, key, len);
+    uint64_t hash = hash_bytes(key, len);
+    struct known *k = find_known(m, key, len, hash);
     int r;
 
     if (len + 1 >= sizeof(key)) {
@@ -250,7 +256,7 @@ struct known *atom_of_geo(struct maker *m, const struct term *t, struct fault *f
         return NULL;
     }
     if (!k) {
-        if (!(k = add_known(m, key, len))) {
+        if (!(k = add_known(m, key, len, hash))) {
             fault_memory(f);
             return NULL;
         }

@@ -298,7 +298,7 @@ static void settle(struct maker *m)
 
 static void make(struct maker *m)
 {
-    if (map_init(&m->known, 64) < 0 || map_init(&m->sets, 16) < 0 || map_init(&m->lists, 16) < 0)
+    if (map_init(&m->known, m->src->n_rules + 64) < 0 || map_init(&m->sets, 16) < 0 || map_init(&m->lists, 16) < 0)
         m->no_memory = true;
     if (!m->no_memory)
         add_lists(m);

@@ -120,6 +120,11 @@ static void on_listening(struct plat_worker *w, const struct endpoint *at, bool 
     eng_listening(((struct worker *)w->owner)->eng, at, udp, fd);
 }
 
+static int set_mark(void *arg, int fd, uint32_t mark)
+{
+    return plat_worker_mark(arg, fd, mark);
+}
+
 static int serve(struct worker *k)
 {
     char why[256];
@@ -151,6 +156,7 @@ int cmd_worker(const struct options *o)
     k.plat.on_unread = on_unread;
     k.plat.on_stop = on_stop;
     k.plat.on_listening = on_listening;
+    sock_marker(set_mark, &k.plat);
     if (!(k.loop = loop_new()))
         return EXIT_NOT_SO;
     in = map_inputs(o, PROFILE_FD, LOCAL_FD);

@@ -231,7 +231,7 @@ static const struct cfg_field top[] = {
     { "secret", CFG_SECRET, P(secret) },
     /* how connections are made */
     { "interface-name", CFG_STR, P(interface_name) },
-    { "routing-mark", CFG_INT, P(routing_mark), CFG_CLAMP, .min = 0, .max = UINT32_MAX, .lacks = "sockets carry no mark" },
+    { "routing-mark", CFG_INT, P(routing_mark), CFG_CLAMP, .min = 0, .max = UINT32_MAX },
     { "unified-delay", CFG_BOOL, P(unified_delay), CFG_LOOSE },
     { "tcp-concurrent", CFG_BOOL, P(tcp_concurrent), CFG_LOOSE },
     { "find-process-mode", CFG_ENUM, P(find_process), .names = find_process_names },

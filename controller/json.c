@@ -67,7 +67,7 @@ json_t *json_proxy(struct outbound *o)
     json_t *j = json_pack("{s:o, s:s, s:b, s:b, s:b, s:b, s:b, s:b, s:b, s:o, s:o, s:s, s:i, s:o, s:o}", "name", text(o->name), "type",
                           o->ops->api_type, "udp", o->udp, "uot", 0, "xudp", 0, "tfo", o->tfo, "mptcp", o->mptcp, "smux", 0, "alive",
                           out_alive(o, ""), "history", history(out_record_of(o, "")), "extra", by_url(o), "interface",
-                          o->interface ? o->interface : "", "routing-mark", 0, "provider-name", text(o->provider ? o->provider->name : ""),
+                          o->interface ? o->interface : "", "routing-mark", (int)o->mark, "provider-name", text(o->provider ? o->provider->name : ""),
                           "dialer-proxy", text(o->dialer));
     const struct out_group_opts *opts = out_group_opts(o);
     json_t *all;

@@ -184,12 +184,25 @@ struct stream *sock_stream(struct loop *l, int fd)
     return &k->s;
 }
 
-/* Since Linux 5.7 that needs no privilege. */
-int sock_leave_by(int fd, const char *interface, const struct addr *to)
+static struct {
+    int (*fn)(void *arg, int fd, uint32_t mark);
+    void *arg;
+} marker;
+
+void sock_marker(int (*fn)(void *arg, int fd, uint32_t mark), void *arg)
 {
-    if (!interface || addr_is_loopback(to) || addr_is_link_local(to) || addr_is_multicast(to))
-        return 0;
-    return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, interface, (socklen_t)strlen(interface) + 1) < 0 ? -errno : 0;
+    marker.fn = fn;
+    marker.arg = arg;
+}
+
+/* An interface, since Linux 5.7, needs no privilege; a mark does. */
+int sock_leave_by(int fd, const struct sock_way *w, const struct addr *to)
+{
+    int r = !w->mark ? 0 : marker.fn ? marker.fn(marker.arg, fd, w->mark) : -EPERM;
+
+    if (r < 0 || !w->interface || addr_is_loopback(to) || addr_is_link_local(to) || addr_is_multicast(to))
+        return r;
+    return setsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, w->interface, (socklen_t)strlen(w->interface) + 1) < 0 ? -errno : 0;
 }
 
 #define KEEP_MAX_S 32767 /* what the kernel takes */
@@ -232,7 +245,7 @@ int sock_connect(const struct endpoint *to, const struct sock_opts *opts)
     if (fd < 0)
         return fd;
     set_tcp(fd, o);
-    if ((r = sock_leave_by(fd, o->interface, &to->ip)) == 0 && connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS)
+    if ((r = sock_leave_by(fd, &o->way, &to->ip)) == 0 && connect(fd, (struct sockaddr *)&ss, len) < 0 && errno != EINPROGRESS)
         r = -errno;
     if (r < 0)
         close(fd);
@@ -282,7 +295,7 @@ struct udp {
     struct loop *loop;
     struct udp_io v4, v6;
     struct endpoint peer; /* connected: only this one */
-    const char *interface;
+    struct sock_way way;
     bool connected, closed, dead;
     struct job reap;
 };
@@ -381,7 +394,7 @@ static int udp_open(struct udp *u, struct udp_io *x, const struct addr *to)
 
     if (fd < 0)
         return -errno;
-    if ((r = sock_leave_by(fd, u->interface, to)) < 0) {
+    if ((r = sock_leave_by(fd, &u->way, to)) < 0) {
         close(fd);
         return r;
     }
@@ -539,7 +552,7 @@ static void udp_close(struct pktsess *p)
 
 static const struct pkt_ops udp_ops = { .name = "udp", .send = udp_send, .close = udp_close };
 
-struct pktsess *sock_udp(struct loop *l, const char *interface)
+struct pktsess *sock_udp(struct loop *l, const struct sock_way *way)
 {
     struct udp *u = calloc(1, sizeof(*u));
 
@@ -547,14 +560,15 @@ struct pktsess *sock_udp(struct loop *l, const char *interface)
         return NULL;
     u->p.ops = &udp_ops;
     u->loop = l;
-    u->interface = interface;
+    if (way)
+        u->way = *way;
     u->reap.cb = udp_reap;
     return &u->p;
 }
 
-int sock_udp_connected(struct loop *l, const struct endpoint *peer, const char *interface, struct pktsess **out)
+int sock_udp_connected(struct loop *l, const struct endpoint *peer, const struct sock_way *way, struct pktsess **out)
 {
-    struct pktsess *p = sock_udp(l, interface);
+    struct pktsess *p = sock_udp(l, way);
     struct udp *u = p ? container_of(p, struct udp, p) : NULL;
     struct udp_io *x;
     struct sockaddr_storage ss;

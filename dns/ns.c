@@ -340,11 +340,12 @@ static bool take_interface(struct ns_spec *n)
     return true;
 }
 
-const char *ns_interface(const struct ns *s)
+struct sock_way ns_way(const struct ns *s)
 {
     const char *all = s->d->p ? s->d->p->interface_name : NULL;
 
-    return *s->spec.interface ? s->spec.interface : all && *all ? all : NULL;
+    return (struct sock_way){ .interface = *s->spec.interface ? s->spec.interface : all && *all ? all : NULL,
+                              .mark = s->d->p ? (uint32_t)s->d->p->routing_mark : 0 };
 }
 
 struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t column, struct diag *diag)

@@ -14,6 +14,7 @@
 #include "core/list.h"
 #include "core/loop.h"
 #include "core/service.h"
+#include "core/sock.h"
 #include "dns/msg.h"
 #include "dns/ns_text.h"
 
@@ -79,8 +80,8 @@ struct ns {
 struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t column, struct diag *diag);
 void ns_put(struct ns *s);
 
-/* The interface that its sockets leave by, or NULL: the routes decide. Valid until the next reload. */
-const char *ns_interface(const struct ns *s);
+/* How its sockets leave. Valid until the next reload. */
+struct sock_way ns_way(const struct ns *s);
 
 /* The system's roots and those of a profile; NULL: the system's only. */
 struct tls_roots *ns_roots(const char *state_dir, const struct cfg_strs *sources);

@@ -136,7 +136,7 @@ static int connect_by_interface(struct ns_connect *c)
 
     if (!ns->n_addr)
         return -ERR_NAME;
-    fd = sock_connect(&(struct endpoint){ ns->addr[0], ns->spec.port }, &(struct sock_opts){ .interface = ns->spec.interface });
+    fd = sock_connect(&(struct endpoint){ ns->addr[0], ns->spec.port }, &(struct sock_opts){ .way = ns_way(ns) });
     if (fd < 0)
         return fd;
     c->io.cb = on_socket;

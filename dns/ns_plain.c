@@ -43,6 +43,7 @@ struct channel {
     ares_channel ares;
     struct addr at;
     char interface[IF_NAMESIZE]; /* to leave by; "" = any */
+    uint32_t mark;
     bool tcp, gone;
     unsigned sent, running;
     struct list_head watches;
@@ -181,12 +182,14 @@ static int on_socket(ares_socket_t fd, int type, void *arg)
 {
     struct channel *ch = arg;
 
-    return sock_leave_by(fd, *ch->interface ? ch->interface : NULL, &ch->at) < 0 ? -1 : 0;
+    struct sock_way way = { *ch->interface ? ch->interface : NULL, ch->mark };
+
+    return sock_leave_by(fd, &way, &ch->at) < 0 ? -1 : 0;
 }
 
 static int open_ares(struct channel *ch)
 {
-    const char *interface = ns_interface(&ch->p->s);
+    struct sock_way way = ns_way(&ch->p->s);
 
     /* no server, no domain: all is said, so no file of the system is read */
     int mask = ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES | ARES_OPT_SOCK_STATE_CB | ARES_OPT_LOOKUPS | ARES_OPT_EDNSPSZ |
@@ -205,7 +208,8 @@ static int open_ares(struct channel *ch)
               (ch->tcp ? ARES_FLAG_USEVC | ARES_FLAG_STAYOPEN : 0);
     if (ares_init_options(&ch->ares, &o, mask) != ARES_SUCCESS)
         return -ENOMEM;
-    snprintf(ch->interface, sizeof(ch->interface), "%s", interface ? interface : "");
+    snprintf(ch->interface, sizeof(ch->interface), "%s", way.interface ? way.interface : "");
+    ch->mark = way.mark;
     ares_set_socket_configure_callback(ch->ares, on_socket, ch);
     if (ares_set_servers_ports_csv(ch->ares, endpoint_str(&at, text)) == ARES_SUCCESS)
         return 0;
@@ -240,12 +244,12 @@ static int channel_open(struct plain *p, bool tcp, struct channel **out)
 
 static void on_answer(void *arg, int status, int timeouts, unsigned char *msg, int len);
 
-/* The server's name may have another address by now, the profile another interface. */
+/* The server's name may have another address by now, the profile another interface or mark. */
 static bool is_current(const struct channel *ch)
 {
-    const char *interface = ns_interface(&ch->p->s);
+    struct sock_way way = ns_way(&ch->p->s);
 
-    return addr_eq(&ch->at, &ch->p->s.addr[0]) && !strcmp(ch->interface, interface ? interface : "");
+    return addr_eq(&ch->at, &ch->p->s.addr[0]) && ch->mark == way.mark && !strcmp(ch->interface, way.interface ? way.interface : "");
 }
 
 static int send_on(struct send *s, bool tcp)

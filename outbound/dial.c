@@ -40,7 +40,7 @@ struct sock_opts out_sock_opts(const struct outbound *o)
 {
     const struct profile *p = o->set->profile;
     const char *all = p->interface_name && *p->interface_name ? p->interface_name : NULL;
-    struct sock_opts s = { .interface = o->interface ? o->interface : all, .multipath = o->mptcp };
+    struct sock_opts s = { .way = { o->interface ? o->interface : all, o->mark ? o->mark : (uint32_t)p->routing_mark }, .multipath = o->mptcp };
 
     s.fast_open = o->tfo && o->ops->action == OUT_PROXY;
     if (p->disable_keep_alive)

@@ -10,12 +10,13 @@
 
 static int direct_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out)
 {
+    struct sock_way way = out_sock_opts(o).way;
     struct outbound *chain[OUT_CHAIN_MAX];
     struct pktsess *sock;
 
     if (o->via) /* "direct" from where that ends */
         return out_open_pkt(chain[out_resolve(o->via, m, chain) - 1], m, out);
-    sock = sock_udp(o->env->loop, out_sock_opts(o).interface);
+    sock = sock_udp(o->env->loop, &way);
     return sock ? named_open(o, sock, LOOKUP_DIRECT, out) : -ENOMEM;
 }
 

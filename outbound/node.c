@@ -42,8 +42,6 @@ int out_unsupported(struct outbound *o, const char *fmt, ...)
 
 static void say_what_is_ignored(const struct opt_common *c, const struct opt_src *s)
 {
-    if (c->routing_mark)
-        opt_warn(s, "routing-mark", "unsupported-key", "routing-mark is not supported");
     if (c->smux.enabled)
         opt_warn(s, "smux", "unsupported-key", "smux is not supported: every flow has a connection of its own");
 }
@@ -73,6 +71,7 @@ static int read_node(struct outbound *o, const struct opt_src *s)
     o->family = (uint8_t)c.family;
     o->dialer = c.dialer_proxy;
     o->interface = c.interface_name;
+    o->mark = (uint32_t)c.routing_mark;
     o->tfo = c.tfo;
     o->mptcp = c.mptcp;
     say_what_is_ignored(&c, s);

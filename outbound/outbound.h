@@ -64,6 +64,7 @@ struct outbound {
     const struct cfg_node *node;
     const struct out_provider *provider; /* whose member it is, or NULL */
     const char *interface;   /* interface-name, or NULL: the profile's */
+    uint32_t mark;           /* routing-mark, or 0: the profile's */
     bool tfo, mptcp;
     const char *dialer;      /* dialer-proxy as written, or NULL */
     struct outbound *via;    /* what its server is dialled through: a node or a group; NULL: a socket of ours */

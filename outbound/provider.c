@@ -77,7 +77,7 @@ static const struct cfg_field override_fields[] = {
     OV("tfo", CFG_BOOL, tfo), OV("mptcp", CFG_BOOL, mptcp), OV("udp", CFG_BOOL, udp), OV("udp-over-tcp", CFG_BOOL, udp_over_tcp),
     OV("up", CFG_STR, up), OV("down", CFG_STR, down), OV("dialer-proxy", CFG_STR, dialer), OV("skip-cert-verify", CFG_BOOL, skip_verify),
     OV("interface-name", CFG_STR, interface), OV("ip-version", CFG_STR, version),
-    { "routing-mark", CFG_INT, offsetof(struct override, mark), .lacks = "members are dialled without" }, { 0 },
+    { "routing-mark", CFG_INT, offsetof(struct override, mark), .min = 0, .max = UINT32_MAX }, { 0 },
 };
 
 static const struct cfg_field affix_fields[] = { OV("additional-prefix", CFG_STR, prefix), OV("additional-suffix", CFG_STR, suffix), { 0 } };

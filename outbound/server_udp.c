@@ -13,9 +13,11 @@
 
 static int try_address(struct server_udp *u, const struct addr *ip)
 {
+    struct sock_way way = out_sock_opts(u->o).way;
+
     if (!out_may_use(u->o, ip))
         return -ENETUNREACH;
-    return sock_udp_connected(u->o->env->loop, &(struct endpoint){ *ip, u->to.at.port }, out_sock_opts(u->o).interface, &u->sock);
+    return sock_udp_connected(u->o->env->loop, &(struct endpoint){ *ip, u->to.at.port }, &way, &u->sock);
 }
 
 static void conclude(struct server_udp *u, int err)

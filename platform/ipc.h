@@ -18,6 +18,8 @@
  *   MSG_PROBE                     ──►                                 a name for the machine's own resolver to be asked about: its query should come here
  *                                 ◄──   MSG_STOP                      on SIGTERM
  *
+ * Marks have a channel of their own (below).
+ *
  * The worker is not trusted: what it sends is checked field by field (ipc_check) and is accepted only in the state that expects it.
  */
 #ifndef PLATFORM_IPC_H
@@ -105,5 +107,14 @@ int ipc_recv(int sock, struct msg *m, int *fds, int *n);
 
 /* Is this something a worker may say? NULL, or what is wrong. */
 const char *ipc_check(const struct msg *m);
+
+/* ---- marks: a channel of their own, because the worker waits for the answer wherever it makes a socket ---- */
+
+/* A socket of the worker's, by its number there, is to have a mark. The answer is an int32_t: 0 or -errno. */
+struct mark_ask {
+    int32_t fd;
+    uint32_t mark;
+};
+#define MARKS_FD 6 /* the worker's end */
 
 #endif

@@ -76,6 +76,8 @@ struct plat_worker {
     void (*on_listening)(struct plat_worker *w, const struct endpoint *at, bool udp, int fd);
     void *owner;
     bool told_stop, took_profile; /* private, as what follows */
+    bool mark_said;
+    int marks; /* the channel; -1 = none */
     struct list_head owners;
     uint32_t n_owners, last_owner;
 };
@@ -97,6 +99,9 @@ int plat_worker_watch(struct plat_worker *w, struct loop *l);
 
 /* Asks for a bound (and listening) non-blocking socket on a port below 1024, which this process may not open. 0: on_listening comes; or -errno. */
 int plat_worker_listen(struct plat_worker *w, const struct endpoint *at, bool udp);
+
+/* Gives a socket of ours a mark (SO_MARK), which this process may not. Waits for the supervisor, 1 s at most. 0 or -errno; the first failure is logged. */
+int plat_worker_mark(struct plat_worker *w, int fd, uint32_t mark);
 
 #define PLAT_PROBE_NAME 64
 /* Lets the machine look up the name plat_probe_name() as any program would. If the system asks us, the query comes within a second. 0 or -errno. */

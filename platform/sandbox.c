@@ -28,7 +28,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "platform/platform.h"
+#include "platform/sys.h"
 
 #define SOCK_FD 3
 
@@ -136,6 +136,7 @@ int plat_worker_init(struct plat_worker *w)
     memset(w, 0, sizeof(*w));
     w->io.fd = SOCK_FD;
     list_init(&w->owners);
+    marks_open(w);
     if ((r = drop_bounding_set()) < 0 || (r = drop_id()) < 0)
         return r;
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || prctl(PR_SET_PDEATHSIG, SIGKILL) < 0 || prctl(PR_SET_DUMPABLE, 0) < 0)

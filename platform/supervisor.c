@@ -67,7 +67,7 @@ struct sup {
 
     /* the worker */
     pid_t worker; /* 0 = none */
-    int sock, pidfd;
+    int sock, marks, pidfd;
     enum state state;
     uint64_t ready_ms;      /* when this worker became ready */
     uint64_t due_ms;        /* 0, or when to start a worker, or to kill one that was told to stop */
@@ -167,7 +167,7 @@ static void files_take(struct files *old, struct files *new)
 
 /* ---- a worker begins ---- */
 
-static void exec_worker(struct sup *s, int sock)
+static void exec_worker(struct sup *s, int sock, int marks)
 {
     int null = open("/dev/null", O_RDONLY), profile = fcntl(s->taken.profile, F_DUPFD, 10), local = fcntl(s->taken.local, F_DUPFD, 10);
     sigset_t none;
@@ -175,10 +175,11 @@ static void exec_worker(struct sup *s, int sock)
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
     unsetenv("NOTIFY_SOCKET");
-    sock = fcntl(sock, F_DUPFD, 10); /* out of the way of 3, 4 and 5 */
-    if (dup2(null, STDIN_FILENO) < 0 || dup2(sock, 3) < 0 || dup2(profile, 4) < 0 || dup2(local, 5) < 0 || lseek(4, 0, SEEK_SET) < 0 || lseek(5, 0, SEEK_SET) < 0)
+    sock = fcntl(sock, F_DUPFD, 10); /* out of the way of 3 to 6 */
+    marks = fcntl(marks, F_DUPFD, 10);
+    if (dup2(null, STDIN_FILENO) < 0 || dup2(sock, 3) < 0 || dup2(profile, 4) < 0 || dup2(local, 5) < 0 || dup2(marks, MARKS_FD) < 0 || lseek(4, 0, SEEK_SET) < 0 || lseek(5, 0, SEEK_SET) < 0)
         _exit(126);
-    syscall(SYS_close_range, 6, ~0u, 0);
+    syscall(SYS_close_range, MARKS_FD + 1, ~0u, 0);
     execv("/proc/self/exe", s->run->worker_argv);
     say("the worker cannot be started: %s", strerror(errno));
     _exit(126);
@@ -186,19 +187,27 @@ static void exec_worker(struct sup *s, int sock)
 
 static int start_worker(struct sup *s)
 {
-    int pair[2], r = 0;
+    int pair[2], marks[2], r = 0;
     pid_t pid;
 
     if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
         return -errno;
+    if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, marks) < 0) {
+        r = -errno;
+        close(pair[0]);
+        close(pair[1]);
+        return r;
+    }
     pid = fork();
     if (pid == 0)
-        exec_worker(s, pair[1]);
+        exec_worker(s, pair[1], marks[1]);
     if (pid < 0 || (s->pidfd = (int)syscall(SYS_pidfd_open, pid, 0)) < 0)
         r = -errno;
     close(pair[1]);
+    close(marks[1]);
     if (r < 0) {
         close(pair[0]);
+        close(marks[0]);
         if (pid > 0) {
             kill(pid, SIGKILL);
             waitpid(pid, NULL, 0);
@@ -208,6 +217,7 @@ static int start_worker(struct sup *s)
     fcntl(pair[0], F_SETFL, O_NONBLOCK); /* a worker that does not read must not stop us */
     s->worker = pid;
     s->sock = pair[0];
+    s->marks = marks[0];
     s->state = SUP_START;
     s->due_ms = 0;
     return 0;
@@ -545,6 +555,7 @@ static void forget_worker(struct sup *s)
     s->state = SUP_DOWN;
     s->due_ms = 0;
     close_fd(&s->sock);
+    close_fd(&s->marks);
     close_fd(&s->pidfd);
     forget_request(s);
     s->may_ask = !s->sys.installed;
@@ -599,7 +610,8 @@ static void run(struct sup *s)
     while (!s->stopping || s->worker) {
         const struct osdns *o = &s->sys.osdns;
         struct pollfd p[] = { { s->signals, POLLIN, 0 },  { s->sock, POLLIN, 0 },     { s->pidfd, POLLIN, 0 },
-                              { o->monitor, POLLIN, 0 },  { o->child_fd, POLLIN, 0 }, { o->prober_fd, POLLIN, 0 } };
+                              { o->monitor, POLLIN, 0 },  { o->child_fd, POLLIN, 0 }, { o->prober_fd, POLLIN, 0 },
+                              { s->marks, POLLIN, 0 } };
 
         if (poll(p, sizeof(p) / sizeof(p[0]), wait_ms(s)) < 0)
             continue;
@@ -608,6 +620,8 @@ static void run(struct sup *s)
             on_signal(s);
         if (p[1].revents && s->sock >= 0)
             on_message(s);
+        if (p[6].revents && s->marks >= 0 && !marks_turn(s->marks, s->pidfd))
+            close_fd(&s->marks);
         if (p[2].revents)
             on_death(s);
         if (s->due_ms && loop_clock() >= s->due_ms)
@@ -691,7 +705,7 @@ static void carry(struct sup *s)
 
 int plat_supervise(const struct plat_run *r)
 {
-    struct sup s = { .run = r, .uid = plat_worker_uid(), .instance = -1, .lock = -1, .signals = -1, .sock = -1, .pidfd = -1, .taken = { -1, -1 }, .offered = { -1, -1 },
+    struct sup s = { .run = r, .uid = plat_worker_uid(), .instance = -1, .lock = -1, .signals = -1, .sock = -1, .marks = -1, .pidfd = -1, .taken = { -1, -1 }, .offered = { -1, -1 },
                      .may_ask = true, .born_ms = loop_clock() };
     int *const fds[] = { &s.instance, &s.lock, &s.signals };
 

@@ -217,6 +217,13 @@ void osdns_end(struct osdns *o);
 /* Looks plat_probe_name(token) up as an ordinary program does, in a child without any right; not while another does. */
 void osdns_probe(struct osdns *o, uint64_t token);
 
+/* ---- mark.c ---- */
+
+/* The supervisor's end is readable: answers one question. worker: its pidfd. False: the channel is of no use any more. */
+bool marks_turn(int channel, int worker);
+/* The worker's end, from before main. */
+void marks_open(struct plat_worker *w);
+
 /* ---- process.c ---- */
 
 #define OWNERS_MAX 8

@@ -488,7 +488,7 @@ static void fast_open_delivers(void **state)
 
 static void an_interface_that_is_not_there(void **state)
 {
-    static const struct sock_opts gone = { .interface = "no-such-if0" };
+    static const struct sock_opts gone = { .way.interface = "no-such-if0" };
     struct loop *l = loop_new();
     struct endpoint to = { .port = 9 };
     struct dest d = { .at.port = 9 };
@@ -497,13 +497,61 @@ static void an_interface_that_is_not_there(void **state)
     addr_parse("192.0.2.1", &to.ip);
     d.at.ip = to.ip;
     assert_int_equal(sock_connect(&to, &gone), -ENODEV);
-    assert_int_equal(sock_udp_connected(l, &to, gone.interface, &p), -ENODEV);
-    assert_non_null(p = sock_udp(l, gone.interface));
+    assert_int_equal(sock_udp_connected(l, &to, &gone.way, &p), -ENODEV);
+    assert_non_null(p = sock_udp(l, &gone.way));
     assert_int_equal(pkt_send(p, &d, "x", 1), -ENODEV); /* before a socket would do it by another way */
     pkt_close(p);
     addr_parse("127.0.0.1", &to.ip); /* this machine is reached by none */
-    assert_int_equal(sock_udp_connected(l, &to, gone.interface, &p), 0);
+    assert_int_equal(sock_udp_connected(l, &to, &gone.way, &p), 0);
     pkt_close(p);
+    loop_free(l);
+}
+
+static struct {
+    unsigned n;
+    int fd, answer;
+    uint32_t mark;
+} marked;
+
+static int mark_it(void *arg, int fd, uint32_t mark)
+{
+    assert_ptr_equal(arg, &marked);
+    marked.n++;
+    marked.fd = fd;
+    marked.mark = mark;
+    return marked.answer;
+}
+
+/* Never without it: rules of the system would lead the connection elsewhere. */
+static void what_is_to_have_a_mark_has_it_or_fails(void **state)
+{
+    static const struct sock_opts nine = { .way.mark = 9 };
+    struct loop *l = loop_new();
+    struct endpoint to = { .port = 9 };
+    struct dest d = { .at.port = 9 };
+    struct pktsess *p;
+    int fd;
+
+    addr_parse("127.0.0.1", &to.ip);
+    d.at.ip = to.ip;
+    assert_int_equal(sock_connect(&to, &nine), -EPERM); /* nobody can */
+    sock_marker(mark_it, &marked);
+    marked.answer = -EACCES;
+    assert_int_equal(sock_connect(&to, &nine), -EACCES);
+    assert_int_equal(sock_udp_connected(l, &to, &nine.way, &p), -EACCES);
+    marked.answer = 0;
+    fd = sock_connect(&to, &nine);
+    assert_true(fd >= 0 && fd == marked.fd && marked.mark == 9 && marked.n == 3);
+    close(fd);
+    assert_non_null(p = sock_udp(l, &nine.way));
+    assert_int_equal(marked.n, 3);
+    assert_int_equal(pkt_send(p, &d, "x", 1), 0);
+    assert_int_equal(marked.n, 4);
+    pkt_close(p);
+    fd = sock_connect(&to, NULL);
+    assert_int_equal(marked.n, 4); /* who needs none, asks for none */
+    close(fd);
+    sock_marker(NULL, NULL);
     loop_free(l);
 }
 
@@ -975,6 +1023,7 @@ int main(void)
         cmocka_unit_test(sockets_as_the_caller_wants_them),
         cmocka_unit_test(fast_open_delivers),
         cmocka_unit_test(an_interface_that_is_not_there),
+        cmocka_unit_test(what_is_to_have_a_mark_has_it_or_fails),
         cmocka_unit_test(what_is_no_socket),
         cmocka_unit_test(datagrams_go_there_and_back),
         cmocka_unit_test(one_port_for_every_peer),

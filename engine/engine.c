@@ -197,6 +197,13 @@ void eng_listening(struct engine *e, const struct endpoint *at, bool udp, int fd
     dns_listening(e->dns, at, udp, fd);
 }
 
+/* What name servers said, and that some were not there, was true of another network. */
+static void on_network(struct plat_network *n)
+{
+    log_info(LOG_MAIN, "the network is another one: answers of name servers are forgotten");
+    dns_flush(container_of(n, struct engine, network)->dns);
+}
+
 static int start(struct engine *e, const struct cfg_input *profile, const struct cfg_input *local)
 {
     struct dns_opts dopt;
@@ -238,6 +245,9 @@ static int start(struct engine *e, const struct cfg_input *profile, const struct
     else if ((r = get_tun(e)) < 0 || (r = start_stack(e)) < 0)
         return r;
     probe_start(e);
+    e->network.changed = on_network;
+    if ((r = plat_network_watch(&e->network, e->loop, e->tun.device)) < 0)
+        log_warn(LOG_PLAT, "a change of the network will not be noticed: %s", err_str(r));
     return serve_dns(e);
 }
 
@@ -281,6 +291,7 @@ void eng_free(struct engine *e)
     if (!e)
         return;
     eng_kill(e, NULL);
+    plat_network_unwatch(&e->network);
     probe_stop(e);
     health_end(e);
     refresh_fini(e);

@@ -161,6 +161,7 @@ struct engine {
     struct cfg_input body;   /* owns: the profile's bytes, to be read again when its providers change */
     struct refresh *refresh; /* providers (refresh.c) */
     struct health *health;   /* delay tests (health.c) */
+    struct plat_network network;
     struct rate rate;
     struct barren barren;
     struct map sources;      /* hosts of the LAN with flows */

@@ -138,6 +138,23 @@ void plat_owner_cancel(struct plat_owner *o);
 
 /* ---- TUN device I/O (used by tun2socks) is plain read(2)/writev(2) on tun_fd ---- */
 
+/* ---- is it another network? ---- */
+
+/* Embedded, zeroed but for changed. */
+struct plat_network {
+    void (*changed)(struct plat_network *n); /* addresses or default routes are others than before; at most twice a second */
+    /* private */
+    struct loop *loop;
+    struct io io;
+    struct timer settle;
+    uint64_t seen;
+    char own[16];
+    bool watching;
+};
+/* own: our device, which does not count; "" = none. 0 or -errno: nothing will be told. */
+int plat_network_watch(struct plat_network *n, struct loop *l, const char *own);
+void plat_network_unwatch(struct plat_network *n); /* harmless when nothing is watched */
+
 /* Raises RLIMIT_NOFILE to its hard limit; returns the limit now in force. */
 uint64_t plat_raise_nofile(void);
 /* Resident memory of this process in bytes, 0 when unknown. */

@@ -105,12 +105,12 @@ world_down() {
     exit $status
 }
 
-# DNS in org: every name of the world, IPv4 and IPv6; names are handed as NAME=N for 10.78.0.N / fd78::N
+# DNS in org: every name of the world, IPv4 and IPv6; names are handed as NAME=N for 10.78.0.N / fd78::N. Answers live for ORIGIN_TTL seconds, else 0
 origin_dns() {
     local args=()
     for entry in "$@"; do args+=("--host-record=${entry%%=*},10.78.0.${entry##*=},fd78::${entry##*=}"); done
     background "$ORG" dnsmasq --keep-in-foreground --no-daemon --no-resolv --no-hosts --user=root --listen-address=10.78.0.2 --listen-address=fd78::2 \
-        --bind-interfaces --pid-file= --log-queries --log-facility="$DIR/dnsmasq.log" "${args[@]}"
+        --bind-interfaces --pid-file= --local-ttl="${ORIGIN_TTL:-0}" --log-queries --log-facility="$DIR/dnsmasq.log" "${args[@]}"
     wait_for 5 in_org dig +time=1 +tries=1 @10.78.0.2 "${1%%=*}" || fail "the origin's DNS did not start"
 }
 

@@ -157,6 +157,29 @@ static int find_place(const char *dir, const char *path, struct place *p)
     return p->at < 0 ? p->at : 0;
 }
 
+bool file_leads_out(const char *dir, const char *path)
+{
+    size_t n = dir ? strlen(dir) : 0;
+    int depth = 0;
+
+    while (n > 1 && dir[n - 1] == '/')
+        n--;
+    if (*path == '/' && (!n || strncmp(path, dir, n) != 0 || path[n] != '/'))
+        return true;
+    for (const char *at = *path == '/' ? path + n : path; *at; at += strspn(at, "/")) {
+        size_t len = strcspn(at, "/");
+
+        if (len == 2 && !memcmp(at, "..", 2))
+            depth--;
+        else if (len && !(len == 1 && *at == '.'))
+            depth++;
+        if (depth < 0)
+            return true;
+        at += len;
+    }
+    return depth <= 0;
+}
+
 int file_write(int fd, const void *bytes, size_t len)
 {
     const char *p = bytes;

@@ -167,7 +167,7 @@ static void settle_path(struct specs *all, struct provider_spec *s, const struct
 
     if (!s->path || !*s->path || s->from == PROVIDER_INLINE || (s->own && !http))
         return;
-    if (strlen(s->path) >= PATH_MAX - 16 || provider_leads_out(s->path, state_dir ? state_dir : "")) {
+    if (strlen(s->path) >= PATH_MAX - 16 || file_leads_out(state_dir, s->path)) {
         warn_path(s, c, state_dir, "it leads out of the state directory",
                   http ? "; a file of our own in there is used instead"
                        : "; put the file in there and name it relative to it (rules/NAME.yaml)",

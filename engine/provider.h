@@ -45,8 +45,6 @@ struct provider_spec {
 /* Where the content of an http provider is stored, below the state directory: its path if it is in there, else rules/, proxies/ or geo/ and
  * the MD5 of the url, as other clients name it. 0; -EXDEV: its path leads outside (out is the other one); -ENAMETOOLONG. */
 int provider_path(const struct provider_spec *s, const char *state_dir, char out[PATH_MAX]);
-/* Does the text of a path alone lead out of the directory? Links are the kernel's to find, when the file is opened. */
-bool provider_leads_out(const char *path, const char *dir);
 /* Reads what is stored (nth 0) or a copy before it (1 and 2: for when what is stored turns out broken), or the user's file (only nth 0).
  * bytes is the caller's, with a NUL behind. 0; -ENOENT: there is none; -EFBIG, or -err. written_s: Unix time. May run in a thread, and for
  * `check`. */

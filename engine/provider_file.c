@@ -41,29 +41,6 @@ size_t provider_size_max(const struct provider_spec *s)
     return s->size_limit > 0 && (uint64_t)s->size_limit < max ? (size_t)s->size_limit : max;
 }
 
-bool provider_leads_out(const char *path, const char *dir)
-{
-    size_t n = strlen(dir);
-    int depth = 0;
-
-    while (n > 1 && dir[n - 1] == '/')
-        n--;
-    if (*path == '/' && (strncmp(path, dir, n) != 0 || path[n] != '/'))
-        return true;
-    for (const char *at = *path == '/' ? path + n : path; *at; at += strspn(at, "/")) {
-        size_t len = strcspn(at, "/");
-
-        if (len == 2 && !memcmp(at, "..", 2))
-            depth--;
-        else if (len && !(len == 1 && *at == '.'))
-            depth++;
-        if (depth < 0)
-            return true;
-        at += len;
-    }
-    return depth <= 0;
-}
-
 static int by_url(const struct provider_spec *s, char out[PATH_MAX])
 {
     uint8_t sum[EVP_MAX_MD_SIZE];
@@ -85,7 +62,7 @@ int provider_path(const struct provider_spec *s, const char *state_dir, char out
 
     if (named && strlen(s->path) >= PATH_MAX - 16)
         return -ENAMETOOLONG;
-    if (named && !provider_leads_out(s->path, state_dir)) {
+    if (named && !file_leads_out(state_dir, s->path)) {
         strcpy(out, s->path);
         return 0;
     }

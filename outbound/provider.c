@@ -458,33 +458,6 @@ static const char *default_path(struct reading *r)
     return out;
 }
 
-/* Does the text alone lead out of the directory? Links are the kernel's to find. */
-static bool leads_out(const char *dir, const char *path)
-{
-    size_t n = dir ? strlen(dir) : 0;
-    int depth = 0;
-
-    while (n > 1 && dir[n - 1] == '/')
-        n--;
-    if (path[0] == '/') {
-        if (!n || strncmp(path, dir, n) != 0 || path[n] != '/')
-            return true;
-        path += n;
-    }
-    for (const char *at = path; *at; at += strspn(at, "/")) {
-        size_t len = strcspn(at, "/");
-
-        if (len == 2 && !memcmp(at, "..", 2))
-            depth--;
-        else if (len && !(len == 1 && *at == '.'))
-            depth++;
-        if (depth < 0)
-            return true;
-        at += len;
-    }
-    return false;
-}
-
 static void say_unsafe(struct reading *r, const char *instead)
 {
     const char *dir = r->b->s->env->state_dir;
@@ -523,7 +496,7 @@ static int settle_path(struct reading *r, bool http)
         r->p->path = own;
         if (!http)
             warn_at(r, r->p->node->key, "missing-key", "a file provider needs a path");
-    } else if (leads_out(r->b->s->env->state_dir, r->p->path)) {
+    } else if (file_leads_out(r->b->s->env->state_dir, r->p->path)) {
         say_unsafe(r, own);
         r->p->path = own;
     } else if (own && (other = same_file(r))) {

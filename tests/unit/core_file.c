@@ -185,6 +185,23 @@ static void set_aside_and_touched(void **state)
     assert_int_equal(file_touch_beneath(dir, "d/x"), -ENOENT);
 }
 
+static void what_leads_out_by_its_text(void **state)
+{
+    static const struct {
+        const char *dir, *path;
+        bool out;
+    } rows[] = {
+        { "/s", "a", false },     { "/s", "./a/b", false }, { "/s", "a/../b", false }, { "/s", "/s/a", false },    { "/s/", "/s/a", false }, { "/s//", "/s//a", false },
+        { "/s", "..a", false },   { NULL, "a", false },     { "/s", "", true },        { "/s", ".", true },        { "/s", "/s", true },     { "/s", "/s/.", true },
+        { "/s", "..", true },     { "/s", "a/..", true },   { "/s", "a/../..", true }, { "/s", "../s/a", true },   { "/s", "/sa/b", true },  { "/s", "/etc/passwd", true },
+        { "/s", "/s/../t", true }, { NULL, "/a", true },    { NULL, "../a", true },    { "", "/etc/passwd", true },
+    };
+
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)
+        if (file_leads_out(rows[i].dir, rows[i].path) != rows[i].out)
+            fail_msg("\"%s\" below \"%s\"", rows[i].path, rows[i].dir ? rows[i].dir : "nothing");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -192,6 +209,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(what_was_killed_in_the_middle_is_no_hindrance, begin, end),
         cmocka_unit_test_setup_teardown(a_disk_that_is_full_changes_nothing, begin, end),
         cmocka_unit_test_setup_teardown(nothing_leads_outside, begin, end),
+        cmocka_unit_test(what_leads_out_by_its_text),
         cmocka_unit_test_setup_teardown(reading_has_a_bound_and_takes_files_only, begin, end),
         cmocka_unit_test_setup_teardown(set_aside_and_touched, begin, end),
     };

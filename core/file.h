@@ -11,8 +11,8 @@
 /* Opens an existing regular file for reading: `path` is relative to `dir`, or absolute and below it. No symbolic link on the way, nothing
  * above dir. The descriptor, or -err: -EXDEV outside of dir, -ELOOP a link, -EISDIR or -EINVAL no regular file, -ENOENT ... */
 int file_open_beneath(const char *dir, const char *path);
-/* Does the text of a path alone lead out of dir (NULL: there is none, and every absolute path does), or to dir itself? Links are the kernel's to find,
- * when the file is opened. */
+/* Does the text of a path alone lead out of dir (NULL: there is none, and every absolute path does), or to dir itself? Links are the
+ * kernel's to find, when the file is opened. */
 bool file_leads_out(const char *dir, const char *path);
 /* Reads all of such a file, at most max bytes (-EFBIG). 0, *out (with a NUL behind its *len bytes; the caller frees it) and when it was
  * last written (Unix time), or -err. */

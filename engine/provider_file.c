@@ -8,7 +8,6 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <openssl/evp.h>
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,6 +17,7 @@
 
 #include "core/file.h"
 #include "engine/provider.h"
+#include "outbound/outbound.h"
 
 #define DATA_MAX    ((size_t)64 << 20)
 #define PROXIES_MAX ((size_t)16 << 20)
@@ -43,16 +43,9 @@ size_t provider_size_max(const struct provider_spec *s)
 
 static int by_url(const struct provider_spec *s, char out[PATH_MAX])
 {
-    uint8_t sum[EVP_MAX_MD_SIZE];
-    unsigned n = 0;
     static const char *const dir[] = { [PROVIDER_PROXIES] = "proxies", [PROVIDER_RULES] = "rules", [PROVIDER_GEO] = "geo" };
-    int at = snprintf(out, PATH_MAX, "%s/", dir[s->kind]);
 
-    if (!s->url || EVP_Digest(s->url, strlen(s->url), sum, &n, EVP_md5(), NULL) != 1)
-        return -EINVAL;
-    for (unsigned i = 0; i < n; i++)
-        at += snprintf(out + at, PATH_MAX - (size_t)at, "%02x", sum[i]);
-    return 0;
+    return s->url ? out_url_file(dir[s->kind], s->url, out) : -EINVAL;
 }
 
 int provider_path(const struct provider_spec *s, const char *state_dir, char out[PATH_MAX])

@@ -179,6 +179,10 @@ struct out_provider {
     struct outbound **members;
 };
 const struct out_provider *out_provider_at(const struct out_set *s, uint32_t i);
+/* The file for what is fetched from a url and has no path of its own, as other clients name it: DIR/MD5-OF-URL. dir: at most 8 bytes. 0 or -EINVAL (no MD5
+ * in the library). */
+#define OUT_URL_FILE 48
+int out_url_file(const char *dir, const char *url, char out[OUT_URL_FILE]);
 
 /* Gives kept memory back; at exit, and for leak checks. */
 void out_trim(void);

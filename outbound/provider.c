@@ -442,20 +442,24 @@ static bool has_url(const struct out_provider *p)
     return p->url && *p->url;
 }
 
-/* proxies/MD5-OF-URL */
-static const char *default_path(struct reading *r)
+int out_url_file(const char *dir, const char *url, char out[OUT_URL_FILE])
 {
     uint8_t sum[EVP_MAX_MD_SIZE];
-    const char *url = r->p->url;
     unsigned n = 0;
-    char *out = need(r, sizeof("proxies/") + 2 * sizeof(sum));
+    int at = snprintf(out, OUT_URL_FILE, "%.8s/", dir);
 
-    if (!out || EVP_Digest(url, strlen(url), sum, &n, EVP_md5(), NULL) != 1)
-        return NULL;
-    memcpy(out, "proxies/", 8);
+    if (EVP_Digest(url, strlen(url), sum, &n, EVP_md5(), NULL) != 1)
+        return -EINVAL;
     for (unsigned i = 0; i < n; i++)
-        snprintf(out + 8 + 2 * (size_t)i, 3, "%02x", sum[i]);
-    return out;
+        at += snprintf(out + at, OUT_URL_FILE - (size_t)at, "%02x", sum[i]);
+    return 0;
+}
+
+static const char *default_path(struct reading *r)
+{
+    char *out = need(r, OUT_URL_FILE);
+
+    return out && out_url_file("proxies", r->p->url, out) == 0 ? out : NULL;
 }
 
 static void say_unsafe(struct reading *r, const char *instead)

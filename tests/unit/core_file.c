@@ -191,10 +191,12 @@ static void what_leads_out_by_its_text(void **state)
         const char *dir, *path;
         bool out;
     } rows[] = {
-        { "/s", "a", false },     { "/s", "./a/b", false }, { "/s", "a/../b", false }, { "/s", "/s/a", false },    { "/s/", "/s/a", false }, { "/s//", "/s//a", false },
-        { "/s", "..a", false },   { NULL, "a", false },     { "/s", "", true },        { "/s", ".", true },        { "/s", "/s", true },     { "/s", "/s/.", true },
-        { "/s", "..", true },     { "/s", "a/..", true },   { "/s", "a/../..", true }, { "/s", "../s/a", true },   { "/s", "/sa/b", true },  { "/s", "/etc/passwd", true },
-        { "/s", "/s/../t", true }, { NULL, "/a", true },    { NULL, "../a", true },    { "", "/etc/passwd", true },
+        { "/s", "a", false }, { "/s", "./a/b", false }, { "/s", "a/../b", false }, { "/s", "/s/a", false },
+        { "/s/", "/s/a", false }, { "/s//", "/s//a", false }, { "/s", "..a", false }, { NULL, "a", false },
+        { "/s", "", true }, { "/s", ".", true }, { "/s", "/s", true }, { "/s", "/s/.", true },
+        { "/s", "..", true }, { "/s", "a/..", true }, { "/s", "a/../..", true }, { "/s", "../s/a", true },
+        { "/s", "/sa/b", true }, { "/s", "/etc/passwd", true }, { "/s", "/s/../t", true }, { NULL, "/a", true },
+        { NULL, "../a", true }, { "", "/etc/passwd", true },
     };
 
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++)

@@ -122,7 +122,9 @@ void flow_set_state(struct flow *f, enum flow_state s)
 
 unsigned flow_wants_look(const struct engine *e, const struct flow_meta *m)
 {
-    return barren_is(&e->barren, &m->orig, loop_now(e->loop)) ? 0 : sniffer_wants(e->pol->sniffer, m);
+    unsigned wants = sniffer_wants(e->pol->sniffer, m);
+
+    return wants && barren_is(&e->barren, &m->orig, loop_now(e->loop)) ? 0 : wants;
 }
 
 int flow_take_name(struct flow *f, const char *host, bool override)

@@ -182,8 +182,7 @@ struct check {
 
 struct health {
     struct engine *e;
-    struct out_set *outs;
-    struct outbound *held; /* keeps it */
+    struct outbound *held; /* keeps the set */
     struct check *running; /* whose round it is */
     struct eng_delays round;
     uint32_t n;
@@ -335,7 +334,6 @@ static struct health *health_new(struct engine *e)
     if (!(h = calloc(1, sizeof(*h) + ((size_t)n + (size_t)out_count(s)) * sizeof(h->checks[0]))))
         return NULL;
     h->e = e;
-    h->outs = s;
     h->held = out_get(out_at(s, 0));
     for (int32_t i = 0; i < out_count(s); i++)
         if (has_check(out_at(s, i)))

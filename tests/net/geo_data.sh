@@ -8,7 +8,8 @@ PEER="python3 $PWD/tests/net/peer.py"
 background "$ORG" $PEER serve 9000
 origin_dns lists.test=3 a.test=5 b.test=6
 mkdir "$DIR/www"
-# site_list NAME SUFFIX: a geosite.dat with one list of one name
+# site_list NAME SUFFIX: a geosite.dat with one list of one name; each is a day newer than the one before, for the server compares whole seconds
+day=0
 site_list() {
     python3 - "$1" "$2" <<'EOF' >"$DIR/www/new"
 import sys
@@ -16,6 +17,8 @@ def field(n, b): return bytes([n << 3 | 2, len(b)]) + b
 name, suffix = (s.encode() for s in sys.argv[1:])
 sys.stdout.buffer.write(field(1, field(1, name) + field(2, b"\x08\x02" + field(2, suffix))))
 EOF
+    day=$((day + 1))
+    touch -d "2020-01-01 + $day days" "$DIR/www/new"
     mv "$DIR/www/new" "$DIR/www/geosite.dat"
 }
 cat >"$DIR/p.yaml" <<'EOF'

@@ -47,6 +47,12 @@ static int fail(struct layer *y, int err)
     return y->end;
 }
 
+/* Writing has failed. If that was below, there may be something to read yet. */
+static int fail_out(struct layer *y, int err)
+{
+    return y->cut ? err : fail(y, err);
+}
+
 static void tell_later(struct layer *y, unsigned what)
 {
     y->later |= what;
@@ -61,18 +67,26 @@ static int meaning(const struct layer *y, ssize_t err)
     return (err == -ECONNRESET || err == -EPIPE) && !y->heard && !y->raw_in ? -ERR_EARLY : (int)err;
 }
 
+static int cut(struct layer *y, ssize_t err)
+{
+    y->cut = (int)err;
+    return meaning(y, err);
+}
+
 /* Sends what is sealed. 1: nothing is left; 0: the stream below is full; -err. */
 static int flush(struct layer *y)
 {
     ssize_t w;
 
+    if (y->cut)
+        return meaning(y, y->cut);
     if (!y->n_out)
         return 1;
     if (y->full)
         return 0;
     w = stream_write(y->down, &(struct iovec){ y->out + y->out_at, y->n_out }, 1);
     if (w < 0)
-        return meaning(y, w);
+        return cut(y, w);
     y->out_at += (uint32_t)w;
     y->n_out -= (uint32_t)w;
     if (y->n_out) {
@@ -120,7 +134,7 @@ static int write_raw(struct layer *y, struct cursor *from)
     ssize_t w = stream_write(y->down, piece, cursor_pieces(from, SIZE_MAX, piece, PIECES, &len));
 
     if (w < 0)
-        return meaning(y, w);
+        return cut(y, w);
     cursor_skip(from, (size_t)w);
     y->full = (size_t)w < len;
     return !y->full;
@@ -158,12 +172,12 @@ ssize_t layer_write(struct stream *s, const struct iovec *iov, int n)
         y->flush_asked |= !n;
         return 0;
     }
-    if ((r = send(y, &from)) > 0 && !n)
-        r = stream_write(y->down, NULL, 0);
+    if ((r = send(y, &from)) > 0 && !n && (r = stream_write(y->down, NULL, 0)) < 0)
+        r = cut(y, r);
     if (y->hold)
         tell_later(y, STREAM_READABLE); /* what it waits for is to be read, whether anybody reads or not */
     if (r < 0)
-        return fail(y, (int)r);
+        return fail_out(y, (int)r);
     if (total)
         y->waits_write = from.left > 0;
     return (ssize_t)(total - from.left);
@@ -279,15 +293,25 @@ static int fill(struct layer *y, struct cursor *to)
     }
 }
 
+/* On hold, and writing has failed: the reason, as the peer has it if he said so. */
+static int last_words(struct layer *y, struct cursor *to, int w)
+{
+    int r = fill(y, to);
+
+    return r < 0 ? r : w;
+}
+
 /* fill, and what follows from it: the protocol may have to answer. An answer that cannot be sent is the next writer's problem: there may be
- * bytes to read yet. True: the protocol is open now. */
+ * bytes to read yet. While the protocol is on hold there is no such writer. True: the protocol is open now. */
 static bool advance(struct layer *y, struct cursor *to)
 {
     bool held = y->hold;
     int r = fill(y, to), w = flush(y);
 
+    if (held && r >= 0 && w < 0)
+        r = last_words(y, to, w);
     settle(y);
-    if (r < 0 || (held && (r = w) < 0))
+    if (r < 0)
         fail(y, r);
     return held && !y->hold;
 }
@@ -304,7 +328,8 @@ ssize_t layer_read(struct stream *s, const struct iovec *iov, int n)
     if (!room)
         return 0;
     if (y->raw_in && !y->n_plain && !y->n_in && !y->n_few) {
-        r = stream_read(y->down, iov, n);
+        if ((r = stream_read(y->down, iov, n)) == 0)
+            r = meaning(y, y->cut);
         y->waits_read |= r == 0;
         return r;
     }
@@ -315,7 +340,7 @@ ssize_t layer_read(struct stream *s, const struct iovec *iov, int n)
     if (to.left < room)
         return (ssize_t)(room - to.left);
     y->waits_read = true;
-    return y->end;
+    return !y->end && y->cut ? fail(y, meaning(y, y->cut)) : y->end;
 }
 
 /* ---- the end ---- */
@@ -358,7 +383,8 @@ static int wind_up(struct layer *y)
     }
     if (!y->closing && o->half == LAYER_FIN && !y->fin_done) {
         y->fin_done = true;
-        r = stream_shutdown(y->down);
+        if ((r = stream_shutdown(y->down)) < 0)
+            r = cut(y, r);
     }
     return r < 0 ? r : 1;
 }
@@ -372,7 +398,7 @@ int layer_shutdown(struct stream *s)
         return y->end;
     y->shut = true;
     r = wind_up(y);
-    return r < 0 ? fail(y, r) : 0;
+    return r < 0 ? fail_out(y, r) : 0;
 }
 
 static void on_linger(struct timer *t)
@@ -425,9 +451,11 @@ static bool drained(struct layer *y)
         r = flush(y);
     if (r > 0)
         y->flush_asked = false;
-    if (r < 0)
-        fail(y, r);
-    return r > 0 && !y->hold;
+    if (r < 0 && y->hold)
+        fail(y, last_words(y, &none, r));
+    else if (r < 0)
+        fail_out(y, r);
+    return (r > 0 || y->cut) && !y->hold;
 }
 
 static void news(struct layer *y, unsigned what)

@@ -8,6 +8,9 @@
  * that bytes already taken may need after close, and memory are the same for all and live here: a buffer is pooled and held only while
  * something is in it, so an idle layer has none.
  *
+ * When the stream below takes no more bytes, a write says why, but reads go on: the peer may have said its reason, or its answer, before it
+ * hung up. The error is the reader's, too, once nothing more is there.
+ *
  * A layer that must talk first (a handshake) is on hold: it takes no bytes, reads by itself, and says WRITABLE once it is open or FAILED
  * when it will not be; any later call then returns the error. -ERR_EARLY: the peer hung up, or reset the
  * connection, without a word.
@@ -54,6 +57,7 @@ struct layer {
     struct stream *down; /* owns */
     struct loop *loop;
     int end;                    /* sticks: -STREAM_EOF or -err, behind plaintext that is still there */
+    int cut;                    /* sticks: -err, why the stream below takes no more */
     uint8_t *out, *in;          /* pooled */
     uint32_t out_at, n_out;     /* sealed, not yet taken below */
     uint32_t in_at, n_in;       /* read below, not yet opened */

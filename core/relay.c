@@ -8,7 +8,8 @@
  *                   read and write through a buffer       anything -> anything
  *
  * and stops when from has nothing, to is full, or the budget of the turn is used up (it then goes on in the next turn, after the others).
- * EOF is passed on as shutdown once everything was taken; the second EOF ends the relay. So does any error.
+ * EOF is passed on as shutdown once everything was taken; the second EOF ends the relay. So does an error in reading. An error in writing ends
+ * its direction only, and the relay as soon as the other one has nothing: a server that answers "too large" and hangs up is understood.
  *
  * A write that took less than it was given has found `to` full (stream.h: it will say WRITABLE), so nobody asks again. What `to` lent and
  * `from` had no bytes for is given back at once.
@@ -33,16 +34,39 @@ static void end(struct relay *r, int err)
     loop_defer(r->loop, &r->end);
 }
 
-/* What one step of a direction came to. */
-enum step { STEP_MOVED, STEP_WAIT, STEP_EOF, STEP_FAILED };
+static void wait_for_other_half(struct relay *r)
+{
+    r->half_bytes = r->up.bytes + r->down.bytes;
+    timer_set(r->loop, &r->half, RELAY_HALF_CLOSED_MS);
+}
 
-static enum step verdict(struct relay *r, ssize_t n)
+/* What one step of a direction came to. */
+enum step { STEP_MOVED, STEP_NONE, STEP_FULL, STEP_EOF, STEP_FAILED };
+
+/* A read that gave no bytes. */
+static enum step unread(struct relay *r, ssize_t n)
 {
     if (n == 0)
-        return STEP_WAIT;
+        return STEP_NONE;
     if (n == -STREAM_EOF)
         return STEP_EOF;
     end(r, (int)n);
+    return STEP_FAILED;
+}
+
+static void cut_off(struct relay *r, struct relay_dir *d, int err)
+{
+    d->cut = err;
+    loop_next(r->loop, &r->again); /* for the other direction */
+    wait_for_other_half(r);
+}
+
+/* A write that took no bytes. */
+static enum step unwritten(struct relay *r, struct relay_dir *d, ssize_t n)
+{
+    if (n == 0)
+        return STEP_FULL;
+    cut_off(r, d, n == -STREAM_EOF ? -EPIPE : (int)n);
     return STEP_FAILED;
 }
 
@@ -53,11 +77,11 @@ static enum step write_kept(struct relay *r, struct relay_dir *d)
     ssize_t n = stream_write(d->to, &iov, 1);
 
     if (n <= 0)
-        return verdict(r, n == -STREAM_EOF ? -EPIPE : n);
+        return unwritten(r, d, n);
     d->keep_off += (uint32_t)n;
     d->keep_len -= (uint32_t)n;
     if (d->keep_len)
-        return STEP_WAIT;
+        return STEP_FULL;
     buf_put(d->keep);
     d->keep = NULL;
     return STEP_MOVED;
@@ -70,11 +94,11 @@ static enum step into_reserved(struct relay *r, struct relay_dir *d, size_t *mov
     ssize_t n;
 
     if (pieces <= 0)
-        return verdict(r, pieces == -STREAM_EOF ? -EPIPE : pieces);
+        return unwritten(r, d, pieces);
     n = stream_read(d->from, iov, pieces);
     d->to->ops->commit(d->to, n > 0 ? (size_t)n : 0);
     if (n <= 0)
-        return verdict(r, n);
+        return unread(r, n);
     *moved = (size_t)n;
     return STEP_MOVED;
 }
@@ -87,13 +111,13 @@ static enum step from_lent(struct relay *r, struct relay_dir *d, size_t *moved)
     ssize_t n;
 
     if (pieces <= 0)
-        return verdict(r, pieces);
+        return unread(r, pieces);
     if ((n = stream_write(d->to, iov, pieces)) <= 0)
-        return verdict(r, n == -STREAM_EOF ? -EPIPE : n);
+        return unwritten(r, d, n);
     *moved = (size_t)n;
     full = (size_t)n < iov_total(iov, pieces);
     stream_consume(d->from, (size_t)n);
-    return full ? STEP_WAIT : STEP_MOVED;
+    return full ? STEP_FULL : STEP_MOVED;
 }
 
 static enum step through_buffer(struct relay *r, struct relay_dir *d, size_t *moved)
@@ -102,21 +126,21 @@ static enum step through_buffer(struct relay *r, struct relay_dir *d, size_t *mo
     ssize_t n, w;
 
     if (!b)
-        return verdict(r, -ENOMEM);
+        return unread(r, -ENOMEM);
     if ((n = stream_read(d->from, &(struct iovec){ b, BUF_SIZE }, 1)) <= 0) {
         buf_put(b);
-        return verdict(r, n);
+        return unread(r, n);
     }
     *moved = (size_t)n;
     w = stream_write(d->to, &(struct iovec){ b, (size_t)n }, 1);
     if (w == n || w < 0) {
         buf_put(b);
-        return w < 0 ? verdict(r, w == -STREAM_EOF ? -EPIPE : w) : STEP_MOVED;
+        return w < 0 ? unwritten(r, d, w) : STEP_MOVED;
     }
     d->keep = b;
     d->keep_off = (uint32_t)w;
     d->keep_len = (uint32_t)(n - w);
-    return STEP_WAIT;
+    return STEP_FULL;
 }
 
 static enum step step(struct relay *r, struct relay_dir *d, size_t *moved)
@@ -133,12 +157,6 @@ static enum step step(struct relay *r, struct relay_dir *d, size_t *moved)
     return through_buffer(r, d, moved);
 }
 
-static void wait_for_other_half(struct relay *r)
-{
-    r->half_bytes = r->up.bytes + r->down.bytes;
-    timer_set(r->loop, &r->half, RELAY_HALF_CLOSED_MS);
-}
-
 static void pass_eof(struct relay *r, struct relay_dir *d)
 {
     int e;
@@ -148,7 +166,7 @@ static void pass_eof(struct relay *r, struct relay_dir *d)
         return;
     d->shut = true;
     if ((e = stream_shutdown(d->to)) < 0)
-        end(r, e);
+        cut_off(r, d, e);
     else if (r->up.shut && r->down.shut)
         end(r, 0);
     else
@@ -157,9 +175,12 @@ static void pass_eof(struct relay *r, struct relay_dir *d)
 
 static void pump(struct relay *r, struct relay_dir *d)
 {
+    const struct relay_dir *back = d == &r->up ? &r->down : &r->up;
     size_t total = 0, moved;
     enum step s = STEP_MOVED;
 
+    if (d->cut)
+        return;
     while (r->running && s == STEP_MOVED && total < RELAY_BUDGET) {
         s = step(r, d, &moved);
         total += moved;
@@ -169,7 +190,9 @@ static void pump(struct relay *r, struct relay_dir *d)
         r->progress(r, d == &r->up ? (unsigned)total : 0, d == &r->down ? (unsigned)total : 0);
     if (!r->running)
         return;
-    if (s == STEP_EOF)
+    if (back->cut && (s == STEP_NONE || s == STEP_EOF || s == STEP_FAILED))
+        end(r, back->cut);
+    else if (s == STEP_EOF)
         pass_eof(r, d);
     else if (s == STEP_MOVED)
         loop_next(r->loop, &r->again);
@@ -235,8 +258,8 @@ static void on_first(struct job *j)
     ssize_t n;
 
     pump(r, &r->up);
-    if (r->running && !r->up.shut && (n = stream_write(r->up.to, NULL, 0)) < 0)
-        end(r, (int)n);
+    if (r->running && !r->up.shut && !r->up.cut && (n = stream_write(r->up.to, NULL, 0)) < 0)
+        cut_off(r, &r->up, (int)n);
     if (r->running)
         pump(r, &r->down);
 }

@@ -2,8 +2,9 @@
  * relay.h - pumps two streams into each other
  *
  * Both directions, with back-pressure and half-close: EOF on one side becomes shutdown on the other once everything was taken; the second
- * EOF ends it. A direction moves at most RELAY_BUDGET bytes per turn, then yields. Bytes go by the cheapest way both ends offer: read into
- * reserved memory, write of lent pieces, else through a pooled buffer that is kept only while the writer is full.
+ * EOF ends it. When one side takes no more bytes, what it had said before is still passed on; then that ends it. A direction moves at most
+ * RELAY_BUDGET bytes per turn, then yields. Bytes go by the cheapest way both ends offer: read into reserved memory, write of lent pieces,
+ * else through a pooled buffer that is kept only while the writer is full.
  */
 #ifndef CORE_RELAY_H
 #define CORE_RELAY_H
@@ -21,6 +22,7 @@ struct relay_dir {
     uint8_t *keep;  /* pooled buffer with bytes the writer did not take */
     uint32_t keep_off, keep_len;
     bool eof, shut; /* from said EOF; to was told */
+    int cut;        /* why to takes no more, or 0 */
 };
 
 struct relay {

@@ -73,8 +73,10 @@ static void on_io(struct io *io, uint32_t ready)
         io_want(io, io->want & ~drop);
 }
 
+/* What the peer said before may have come without our knowing yet. */
 static int fail(struct sock *k, int err)
 {
+    k->drained = false;
     if (!k->err)
         k->err = -err;
     return k->err;

@@ -296,11 +296,12 @@ static int gather(struct shake *h)
 
 static void converse(struct shake *h)
 {
-    int r;
+    int r, w;
 
     do {
-        if ((r = push(h)) > 0)
-            r = gather(h);
+        r = w = push(h);
+        if (w && (r = gather(h)) == 0) /* also when writing has failed: a server that hung up may have said why */
+            r = w < 0 ? w : 0;
         if (r == 0)
             return;
         if (r > 0)

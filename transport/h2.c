@@ -200,19 +200,6 @@ static int fill(struct h2_conn *c)
     return 0;
 }
 
-/* Sends what is to be sent, as far as there is room below. */
-static void push(struct h2_conn *c)
-{
-    int r = 1;
-
-    if (c->err)
-        return;
-    while ((r = flush(c)) > 0 && (r = fill(c)) > 0)
-        ;
-    if (r < 0)
-        conn_fail(c, r);
-}
-
 /* Bytes for a frame, straight from the caller who is in write(). */
 static ssize_t provide(nghttp2_session *ng, int32_t id, uint8_t *buf, size_t len, uint32_t *flags, nghttp2_data_source *src, void *arg)
 {
@@ -389,6 +376,21 @@ static void pull(struct h2_conn *c)
         conn_fail(c, (int)n);
     if (n > 0 && !c->err)
         loop_next(c->loop, &c->again);
+}
+
+/* Sends what is to be sent, as far as there is room below. */
+static void push(struct h2_conn *c)
+{
+    int r = 1;
+
+    if (c->err)
+        return;
+    while ((r = flush(c)) > 0 && (r = fill(c)) > 0)
+        ;
+    if (r < 0) {
+        pull(c); /* a peer that hung up may have said why */
+        conn_fail(c, r);
+    }
 }
 
 static void arm_ping(struct h2_conn *c)

@@ -533,6 +533,66 @@ static void test_an_error_of_the_far_end_is_told(void **state)
     rig_close(&r);
 }
 
+/* What a peer said before it hung up is read, though writing has failed by then. */
+static void test_the_last_words_before_a_hang_up_are_heard(void **state)
+{
+    static const struct {
+        const char *says;
+        int want; /* of reading, behind what it says */
+    } cases[] = {
+        { "HELO\1\x38"
+          "b",
+          -EPIPE },
+        { "HELO\1\x39"
+          "b",
+          -ERR_AUTH }, /* a wrong sum: a reason of its own */
+        { "", -ERR_EARLY },
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct temper t = { .write_fails_at = 1, .err = -EPIPE };
+        struct rig r;
+        uint8_t b[8];
+
+        rig_open(&r, &toy_fin, &t, 0, 0);
+        stream_write(&r.pair->a.s, &(struct iovec){ (void *)cases[i].says, strlen(cases[i].says) }, 1);
+        stream_write(&r.b->y.s, &(struct iovec){ "x", 1 }, 1);
+        turns(&r, 2);
+        assert_true(stream_write(&r.b->y.s, &(struct iovec){ "x", 1 }, 1) < 0);
+        assert_true(stream_write(&r.b->y.s, &(struct iovec){ "x", 1 }, 1) < 0);
+        assert_true(stream_shutdown(&r.b->y.s) < 0);
+        if (cases[i].want == -EPIPE) {
+            assert_int_equal(stream_read(&r.b->y.s, &(struct iovec){ b, 8 }, 1), 1);
+            assert_int_equal(b[0], 'b');
+        }
+        assert_int_equal(stream_read(&r.b->y.s, &(struct iovec){ b, 8 }, 1), cases[i].want);
+        assert_int_equal(stream_read(&r.b->y.s, &(struct iovec){ b, 8 }, 1), cases[i].want);
+        rig_close(&r);
+    }
+}
+
+static void test_a_handshake_that_cannot_answer_says_what_it_was_told(void **state)
+{
+    static const struct temper t = { .write_fails_at = 1, .err = -ECONNRESET };
+    static const struct {
+        const char *says;
+        int want;
+    } cases[] = { { "WHAT", -ERR_PROTO }, { "HE", -ECONNRESET }, { "", -ERR_EARLY } };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct rig r;
+
+        rig_open(&r, &toy_fin, &t, 0, 10);
+        stream_write(&r.pair->a.s, &(struct iovec){ (void *)cases[i].says, strlen(cases[i].says) }, 1);
+        layer_start(&r.b->y);
+        talk_start(&r.tb);
+        turns(&r, 4);
+        assert_false(r.tb.opened);
+        assert_int_equal(r.tb.err, cases[i].want);
+        rig_close(&r);
+    }
+}
+
 /* Frames that bring nothing must not keep the loop to themselves: here the handshake's HELO, again and again, is no progress. */
 static int noise_open(struct layer *y, struct cursor *to)
 {
@@ -580,6 +640,8 @@ int main(void)
         cmocka_unit_test(test_the_end_inside_a_record_is_an_error),
         cmocka_unit_test(test_after_eof_one_may_still_write),
         cmocka_unit_test(test_an_error_of_the_far_end_is_told),
+        cmocka_unit_test(test_the_last_words_before_a_hang_up_are_heard),
+        cmocka_unit_test(test_a_handshake_that_cannot_answer_says_what_it_was_told),
         cmocka_unit_test(test_a_flood_without_plaintext_lets_others_in),
     };
 

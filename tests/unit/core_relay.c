@@ -377,6 +377,41 @@ static void a_shutdown_or_a_header_that_fails_ends_it(void **state)
     close_world(&w);
 }
 
+/* A server that answers while the client still uploads, and hangs up: the client must see the answer, be he slow. */
+static void an_answer_before_a_hang_up_is_passed_on(void **state)
+{
+    for (unsigned way = 0; way < 8; way++) {
+        struct temper local = { .cap = 64, .reserve = way & 1 },
+                      remote = { .write_fails_at = 10, .err = -EPIPE, .read_max = 7, .peek = way & 2 };
+        char answer[300], got[sizeof(answer) + 1];
+        size_t n = 0;
+        struct world w;
+
+        memset(answer, 'a', sizeof(answer));
+        open_world(&w, &local, &remote);
+        if (way & 4)
+            start(&w);
+        assert_int_equal(stream_write(&w.away->a.s, &(struct iovec){ answer, sizeof(answer) }, 1), sizeof(answer));
+        put(&w.near->a, "twenty bytes from me");
+        if (!(way & 4))
+            start(&w);
+        for (int i = 0; i < 100 && n < sizeof(answer); i++) {
+            ssize_t r = stream_read(&w.near->a.s, &(struct iovec){ got + n, sizeof(got) - n }, 1);
+
+            assert_true(r >= 0);
+            n += (size_t)r;
+            if (n < sizeof(answer))
+                assert_int_equal(w.n_done, 0);
+            turns(&w, 3);
+        }
+        assert_int_equal(n, sizeof(answer));
+        turns(&w, 3);
+        assert_int_equal(w.n_done, 1);
+        assert_int_equal(w.err, -EPIPE);
+        close_world(&w);
+    }
+}
+
 static void a_reset_that_nobody_asked_for(void **state)
 {
     struct temper remote = { .cap = 4 };
@@ -680,6 +715,7 @@ int main(void)
         cmocka_unit_test(an_idle_relay_holds_nothing),
         cmocka_unit_test(one_error_ends_it_once),
         cmocka_unit_test(a_shutdown_or_a_header_that_fails_ends_it),
+        cmocka_unit_test(an_answer_before_a_hang_up_is_passed_on),
         cmocka_unit_test(a_reset_that_nobody_asked_for),
         cmocka_unit_test(first_bytes_ride_with_the_header),
         cmocka_unit_test(a_silent_client_still_sends_the_header),

@@ -3,7 +3,8 @@ dns_client.py same FILE: asks again; every name must have the address that the f
 dns_client.py reverse FILE: every address must have the name that the file says
 dns_client.py leak: queries in every way that a program may try, to servers that are none of ours; answers do not matter
 dns_client.py ms NAME TYPE [SERVER]: asks once and says "rcode answers milliseconds"
-dns_client.py flood N ADDRESS: asks for N new names as fast as they are answered, 100 under way; no address may go to two names within a second, none to ADDRESS
+dns_client.py flood N ADDRESS: asks for N new names, and more until 4 seconds are over, as fast as they are answered, 100 under way; no address may go to two
+    names within a second, none to ADDRESS
 dns_client.py nag SECONDS RATE SUFFIX: asks for so many names below SUFFIX per second, new ones every time; says what came
 dns_client.py hold HOST PORT FILE: connects, says so in FILE, waits for the end and says how it came"""
 import os
@@ -116,11 +117,13 @@ def flood(n, taken):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.connect(("127.0.0.1", 53))
     given, fresh, full, lost, wrong = {}, 0, 0, 0, []
-    for at in range(0, n, 100):
+    at, began = 0, time.monotonic()
+    while at < n or time.monotonic() < began + 4:
         asked = time.monotonic()
-        for i in range(at, min(at + 100, n)):
+        for i in range(at, at + 100):
             s.send(query(i & 0xFFFF, f"flood{i}.test", "A"))
-        for _ in range(min(100, n - at)):
+        at += 100
+        for _ in range(100):
             if not select.select([s], [], [], 2)[0]:
                 lost += 1
                 break
@@ -134,7 +137,7 @@ def flood(n, taken):
             if address == socket.inet_aton(taken) or time.monotonic() - given.get(address, -9) < 1:
                 wrong.append(socket.inet_ntoa(address))
             given[address] = asked
-    print(f"{fresh} names got one of {len(given)} addresses, {full} got SERVFAIL", *wrong[:3])
+    print(f"{fresh} of {at} names got one of {len(given)} addresses, {full} got SERVFAIL", *wrong[:3])
     sys.exit(1 if wrong or lost > 5 or len(given) < 250 or fresh < 500 else 0)
 
 

@@ -71,6 +71,8 @@ shunt_stop || fail "exit status $?"
 ok
 
 say "S3: name servers are dead after a resume, programs go on asking: one try a second and a few more at first, a line for each at most"
+TICKS=10
+! grep -q __asan_init "$SHUNT" || TICKS=30 # each check of a sanitizer costs as well
 ticks() { awk '{print $14 + $15}' "/proc/$1/stat"; }
 for server in 10.78.0.8 tls://10.78.0.8 tls://10.78.0.9 https://10.78.0.9/dns-query; do
     write 198.18.0.0/16 "'$server'"
@@ -81,7 +83,7 @@ for server in 10.78.0.8 tls://10.78.0.8 tls://10.78.0.9 https://10.78.0.9/dns-qu
     lines=$(wc -l <"$DIR/shunt.log") before=$(ticks "$worker") seen=$(packets)
     said=$(in_app $CLIENT nag 10 5 real.test)
     spent=$(($(ticks "$worker") - before)) seen=$(($(packets) - seen)) lines=$(($(wc -l <"$DIR/shunt.log") - lines))
-    [ "$spent" -le 10 ] || fail "$spent ticks in 10 s"
+    [ "$spent" -le "$TICKS" ] || fail "$spent ticks in 10 s"
     [ "$lines" -le 14 ] || fail "$lines lines in 10 s: $(tail "$DIR/shunt.log")"
     [ "$seen" -le 150 ] || fail "$seen packets in 10 s"
     shunt_stop || fail "exit status $?"

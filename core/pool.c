@@ -1,5 +1,5 @@
 /*
- * pool.c - free lists of fixed-size objects, and the shared 64 KiB buffers
+ * pool.c - free lists of fixed-size objects
  *
  *   free ──► object ──► object ──► NULL       the link lies in the first bytes of a free object
  *
@@ -64,21 +64,4 @@ void pool_put(struct pool *p, void *obj)
     *(void **)obj = p->free;
     p->free = obj;
     p->n_free++;
-}
-
-static struct pool buffers = { .size = BUF_SIZE + BUF_EXTRA, .max_free = 8 };
-
-uint8_t *buf_get(void)
-{
-    return pool_get(&buffers);
-}
-
-void buf_put(uint8_t *b)
-{
-    pool_put(&buffers, b);
-}
-
-void buf_trim(void)
-{
-    pool_fini(&buffers);
 }

@@ -20,6 +20,8 @@ struct fuzz_down {
     void (*heard)(struct fuzz_down *d, const char *text, size_t len); /* of what is written, if anybody wants to know */
 };
 
+#define FUZZ_PIECES 128 /* at most, of a long input: how each byte may come alone is seen with short ones */
+
 static struct loop *fuzz_loop;
 
 static ssize_t fuzz_read(struct stream *s, const struct iovec *iov, int n)
@@ -61,14 +63,14 @@ static const struct stream_ops fuzz_stream_ops = {
     .name = "fuzz", .read = fuzz_read, .write = fuzz_write, .shutdown = fuzz_shutdown, .close = fuzz_close
 };
 
-/* The first byte chooses the portion: 1, 2, ... 64, or all. */
+/* The first byte chooses the portion: 1, 2, ... 64 (more of a long input), or all. */
 static inline void fuzz_down_init(struct fuzz_down *d, const uint8_t *data, size_t size)
 {
     *d = (struct fuzz_down){ .s.ops = &fuzz_stream_ops, .p = data, .end = data + size, .portion = SIZE_MAX };
     if (!size)
         return;
     if (*data < 64)
-        d->portion = *data + 1u;
+        d->portion = *data + 1u + size / FUZZ_PIECES;
     d->p++;
 }
 

@@ -23,7 +23,8 @@ if(SHUNT_COVERAGE)
 endif()
 if(SHUNT_FUZZ)
     add_compile_options(-fsanitize=fuzzer-no-link)
-    # Where nothing foreign is compared, the comparisons (most of them the sanitizer's own) are not worth telling; branches are counted as anywhere.
+    # Where nothing foreign is compared, the comparisons (most of them the sanitizer's own) are not worth telling; branches are counted as
+    # anywhere.
     set_property(SOURCE core/layer.c core/loop.c core/stream.c core/hash.c outbound/shake.c outbound/blake3.c
                  PROPERTY COMPILE_OPTIONS -fno-sanitize-coverage=trace-cmp)
 endif()

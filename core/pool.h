@@ -20,8 +20,8 @@ void pool_fini(struct pool *p); /* frees the kept ones; used ones are the caller
 void *pool_get(struct pool *p); /* not zeroed; NULL without memory */
 void pool_put(struct pool *p, void *obj);
 
-/* The shared pool of 64 KiB buffers (buf.c) for whoever needs one for a moment (relay, ciphers, sockets). Behind BUF_SIZE there is room for the tag of the
- * longest record that a 16-bit length can announce. */
+/* The shared pool of 64 KiB buffers (buf.c) for whoever needs one for a moment (relay, ciphers, sockets). Behind BUF_SIZE there is room for
+ * the tag of the longest record that a 16-bit length can announce. */
 #define BUF_SIZE  65536u
 #define BUF_EXTRA 64u
 uint8_t *buf_get(void);

@@ -6,11 +6,11 @@
  * can have filled it, and goes to the end of a queue; so a use after put is seen until as many others were put as the queue is long. One
  * that is never put is a leak like any.
  *
- * What OpenSSL allocates, a thousand blocks for a handshake: blocks of a few sizes, kept and poisoned while they are free. Those that get lost
- * are missing here and taken from malloc anew, so a leak is a leak still.
+ * What OpenSSL allocates, a thousand blocks for a handshake: blocks of a few sizes, kept and poisoned while they are free. Those that get
+ * lost are missing here and taken from malloc anew, so a leak is a leak still, told with the stack of whoever had the block first.
  *
- * Freed blocks. An input ends with everything freed, so none needs to be remembered for 256 MB of others; and what comes back soon is in the
- * cache still.
+ * Freed blocks. An input ends with everything freed, so none needs to be remembered for 256 MB of others; and what comes back soon is in
+ * the cache still.
  */
 #include <malloc.h>
 #include <openssl/crypto.h>
@@ -67,8 +67,8 @@ void buf_trim(void)
 
 /* ---- what OpenSSL allocates ---- */
 
-#define CLASSES   12 /* 32 bytes, 64, ... 64 KiB; larger ones are malloc's */
-#define SIZE(c)   ((size_t)32 << (c))
+#define CLASSES 12 /* 32 bytes, 64, ... 64 KiB; larger ones are malloc's */
+#define SIZE(c) ((size_t)32 << (c))
 
 struct block {
     struct block *next;
@@ -85,14 +85,13 @@ static void *ssl_malloc(size_t n, const char *file, int line)
 
     if (c < CLASSES && (k = blocks[c])) {
         blocks[c] = k->next;
-        __asan_unpoison_memory_region(k->b, n);
+        k->next = NULL; /* the leak check follows what is left in it */
+        __asan_unpoison_memory_region(k->b, n + !n);
         return k->b;
     }
     if (!(k = malloc(sizeof(*k) + (c < CLASSES ? SIZE(c) : n))))
         return NULL;
-    k->class = c;
-    if (c < CLASSES)
-        __asan_poison_memory_region(k->b + n, SIZE(c) - n);
+    *k = (struct block){ .class = c };
     return k->b;
 }
 
@@ -108,6 +107,7 @@ static void ssl_free(void *p, const char *file, int line)
     if (!p)
         return;
     k = block_of(p);
+    k->b[0] = 0; /* as in buf_put() */
     if (k->class == CLASSES) {
         free(k);
         return;

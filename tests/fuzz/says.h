@@ -69,7 +69,8 @@ static inline void says_flip(struct rd *r, unsigned bit)
     says.wire[rd_be16(r) % says.n_wire] ^= (uint8_t)(1u << bit);
 }
 
-/* Reads to the end in reads of changing size, compares, closes. sealed: no lie goes unnoticed. without_mark: how it ends when nothing said so. */
+/* Reads to the end in reads of changing size, compares, closes. sealed: no lie goes unnoticed. without_mark: how it ends when nothing said
+ * so. */
 static inline void says_check(struct stream *s, bool sealed, int without_mark)
 {
     bool all_true = !says.lied && !says.doubt;

@@ -2,8 +2,8 @@
  * tls.c - what a TLS server may say, before it has proved who it is and after
  *
  * What a handshake draws is made to repeat: one key share for all, the same random bytes. So our hello is the same every time, and what a
- * real server once answered to it is right every time; behind that the target seals records under the server's key as the input says. Costly
- * arithmetic is spared where its result is known: the key share, the shared secret, whether the server's signature is good.
+ * real server once answered to it is right every time; behind that the target seals records under the server's key as the input says.
+ * Costly arithmetic is spared where its result is known: the key share, the shared secret, whether the server's signature is good.
  *
  *   size of the pieces | kind | then, by kind:
  *     even   bytes as they are
@@ -138,6 +138,7 @@ struct server {
 
 static void record(struct server *v, uint8_t kind, struct span body)
 {
+    struct iovec inner[] = { { (void *)body.p, body.len }, { &kind, 1 } };
     size_t len = body.len + 1 + AEAD_TAG;
     uint8_t head[] = { DATA, 3, 3, (uint8_t)(len >> 8), (uint8_t)len }, nonce[12];
 
@@ -146,8 +147,7 @@ static void record(struct server *v, uint8_t kind, struct span body)
     nonce[11] ^= (uint8_t)v->n;
     v->n++;
     says_add(head, sizeof(head));
-    must(aead_seal(&v->key, nonce, &(struct aead_data){ head, sizeof(head) }, (struct iovec[]){ { (void *)body.p, body.len }, { &kind, 1 } }, 2,
-                   says.wire + says.n_wire) == 0);
+    must(aead_seal(&v->key, nonce, &(struct aead_data){ head, sizeof(head) }, inner, 2, says.wire + says.n_wire) == 0);
     says.n_wire += len;
     if (kind == DATA && body.len)
         says_plain(body.p, body.len);

@@ -5,7 +5,8 @@
  *
  * A client's query becomes its answer where it lies: flags change, records are put behind the question, which stays as it was written
  * (clients that mix letter case compare it). What a name server sends is walked once, from the first byte to the last record; names of
- * records may be compressed and are only skipped, never followed, so the walk is linear.
+ * records may be compressed and are only skipped, so the walk is linear. They are followed where records are taken away (msg_without), and
+ * where people read them (words.c).
  *
  * Nothing here allocates.
  */
@@ -15,7 +16,6 @@
 #include <string.h>
 
 #include "core/hash.h"
-#include "core/reader.h"
 
 #define TTL_MAX          86400
 #define TTL_NEGATIVE_MAX 3600
@@ -437,6 +437,155 @@ size_t msg_strip(uint8_t *m, const struct answer *a)
     return a->opt;
 }
 
+/* ---- an answer without some of its records ---- */
+
+#define PLACES_MAX 64
+
+struct copy {
+    const uint8_t *m; /* from */
+    size_t len;
+    uint8_t *out;
+    size_t at;
+    bool bad;
+    struct place {
+        uint16_t from, to;
+    } places[PLACES_MAX]; /* of labels that are in both: whoever points at the one points at the other then */
+    unsigned n_places;
+};
+
+static void copy_bytes(struct copy *c, const void *p, size_t n)
+{
+    if (c->bad || n > DNS_MAX - c->at) {
+        c->bad = true;
+        return;
+    }
+    memcpy(c->out + c->at, p, n);
+    c->at += n;
+}
+
+/* Where the label is in the copy; 0: nowhere yet. */
+static unsigned place_of(const struct copy *c, size_t from)
+{
+    for (unsigned i = 0; i < c->n_places; i++)
+        if (c->places[i].from == from)
+            return c->places[i].to;
+    return 0;
+}
+
+static void copy_name(struct copy *c, struct rd *r)
+{
+    struct name_walk w = msg_name(r, c->m, c->len);
+    struct span label;
+    int more;
+
+    while ((more = msg_label(&w, &label)) > 0) {
+        size_t from = (size_t)(label.p - c->m) - 1;
+        unsigned to = place_of(c, from);
+
+        if (to) {
+            copy_bytes(c, (const uint8_t[]){ (uint8_t)(0xc0 | to >> 8), (uint8_t)to }, 2);
+            return; /* only by a pointer one comes here again: r stands behind it */
+        }
+        if (c->n_places < PLACES_MAX && c->at < 0x4000)
+            c->places[c->n_places++] = (struct place){ (uint16_t)from, (uint16_t)c->at };
+        copy_bytes(c, label.p - 1, label.len + 1);
+    }
+    copy_bytes(c, "", 1);
+    c->bad |= more < 0;
+}
+
+/* Types whose data may hold compressed names (RFC 3597 section 4): bytes before them, and how many. */
+static const struct {
+    uint8_t type, before, names;
+} with_names[] = {
+    { 2, 0, 1 },  { 3, 0, 1 },  { 4, 0, 1 },  { 5, 0, 1 },  { 6, 0, 2 },  { 7, 0, 1 },  { 8, 0, 1 },  { 9, 0, 1 },  { 12, 0, 1 },
+    { 14, 0, 2 }, { 15, 2, 1 }, { 17, 0, 2 }, { 18, 2, 1 }, { 21, 2, 1 }, { 26, 2, 2 }, { 33, 6, 1 }, { 36, 2, 1 }, { 39, 0, 1 },
+};
+
+static void copy_data(struct copy *c, const struct record *rec)
+{
+    struct rd r = rd_from(c->m, (size_t)(rec->data.p - c->m) + rec->data.len); /* of the message, so that names may point back */
+    size_t i = 0, n = sizeof(with_names) / sizeof(with_names[0]);
+
+    rd_skip(&r, (size_t)(rec->data.p - c->m));
+    while (i < n && with_names[i].type != rec->type)
+        i++;
+    if (i < n) {
+        struct span before = rd_span(&r, with_names[i].before);
+
+        copy_bytes(c, before.p, before.len);
+        for (int left = with_names[i].names; left; left--)
+            copy_name(c, &r);
+    }
+    c->bad |= !rd_ok(&r);
+    copy_bytes(c, r.p, rd_left(&r));
+}
+
+static void copy_record(struct copy *c, const uint8_t *from, const struct record *rec)
+{
+    struct rd owner = rd_from(c->m, c->len);
+    size_t length;
+
+    rd_skip(&owner, (size_t)(from - c->m));
+    copy_name(c, &owner);
+    copy_bytes(c, rec->ttl_at - 4, 10); /* type, class, TTL, length */
+    length = c->at;
+    copy_data(c, rec);
+    if (!c->bad)
+        put16(c->out + length - 2, (unsigned)(c->at - length));
+}
+
+static bool is_among(uint16_t type, const uint16_t *types, unsigned n)
+{
+    for (unsigned i = 0; i < n; i++)
+        if (types[i] == type)
+            return true;
+    return false;
+}
+
+static bool must_go(const struct record *rec, const uint16_t *types, unsigned n)
+{
+    return is_among(rec->type, types, n) || (rec->type == T_RRSIG && rec->data.len >= 2 && is_among(get16(rec->data.p), types, n));
+}
+
+size_t msg_without(const uint8_t *m, size_t len, const uint16_t *types, unsigned n, uint8_t *out)
+{
+    struct copy c = { .m = m, .len = len, .out = out };
+    struct rd r = rd_from(m, len);
+    struct span kind;
+    struct record rec;
+    unsigned gone = 0;
+
+    copy_bytes(&c, m, DNS_HEADER);
+    rd_skip(&r, DNS_HEADER);
+    copy_name(&c, &r);
+    kind = rd_span(&r, 4);
+    copy_bytes(&c, kind.p, kind.len);
+    if (!rd_ok(&r))
+        return 0;
+    for (int section = 1; section < 4; section++) {
+        unsigned count = get16(m + 4 + 2 * section);
+
+        for (unsigned left = count; left; left--) {
+            const uint8_t *from = r.p;
+
+            if (!read_record(&r, &rec))
+                return 0;
+            if (must_go(&rec, types, n))
+                gone++, count--;
+            else
+                copy_record(&c, from, &rec);
+        }
+        put16(out + 4 + 2 * section, count);
+    }
+    if (gone)
+        return c.bad ? 0 : c.at;
+    memcpy(out, m, len);
+    return len;
+}
+
+/* ---- kept answers ---- */
+
 int msg_ttls(const uint8_t *m, size_t len, uint16_t *at, int max)
 {
     struct rd r = rd_from(m, len);
@@ -465,6 +614,34 @@ size_t msg_for_client(uint8_t *m, size_t len, const uint8_t *query, const struct
 }
 
 /* ---- names ---- */
+
+struct name_walk msg_name(struct rd *r, const uint8_t *m, size_t len)
+{
+    return (struct name_walk){ .m = m, .len = len, .r = r, .at = *r, .lowest = (size_t)(r->p - m), .total = 1 };
+}
+
+int msg_label(struct name_walk *w, struct span *label)
+{
+    uint8_t n;
+
+    while ((n = rd_u8(&w->at)) >= 0xc0) {
+        size_t to = (size_t)(n & 0x3f) << 8 | rd_u8(&w->at);
+
+        if (!w->jumps)
+            *w->r = w->at;
+        if (!rd_ok(&w->at) || to < DNS_HEADER || to >= w->lowest || ++w->jumps > DNS_NAME / 2)
+            return -1;
+        w->lowest = to;
+        w->at = rd_from(w->m, w->len);
+        rd_skip(&w->at, to);
+    }
+    *label = rd_span(&w->at, n);
+    if (!rd_ok(&w->at) || n > 63 || (w->total += n ? 1u + n : 0) > DNS_NAME)
+        return -1;
+    if (!n && !w->jumps)
+        *w->r = w->at;
+    return n != 0;
+}
 
 size_t msg_put_name(const char *name, uint8_t out[DNS_NAME])
 {

@@ -9,8 +9,10 @@
 #define DNS_MSG_H
 
 #include "core/addr.h"
+#include "core/reader.h"
 
-enum { T_A = 1, T_NS = 2, T_CNAME = 5, T_SOA = 6, T_PTR = 12, T_TXT = 16, T_AAAA = 28, T_OPT = 41, T_SVCB = 64, T_HTTPS = 65 };
+enum { T_A = 1, T_NS = 2, T_CNAME = 5, T_SOA = 6, T_PTR = 12, T_TXT = 16, T_AAAA = 28, T_OPT = 41, T_RRSIG = 46 };
+enum { T_SVCB = 64, T_HTTPS = 65, T_ANY = 255 };
 enum { C_IN = 1 };
 enum { RC_OK, RC_FORMERR, RC_SERVFAIL, RC_NXDOMAIN, RC_NOTIMP, RC_REFUSED, RC_BADVERS = 16 };
 
@@ -96,6 +98,10 @@ struct answer {
 bool msg_parse_answer(const uint8_t *m, size_t len, const struct qkey *k, struct answer *a);
 /* Takes the server's OPT and what is behind the records away; returns the new length. m was parsed into a. */
 size_t msg_strip(uint8_t *m, const struct answer *a);
+/* Copies an answer that msg_parse_answer() took, without the records of n types and their signatures; byte by byte when there are none. out
+ * has DNS_MAX bytes. Returns its length; 0: the name of a record leads nowhere, or the copy would be too long (names that were compressed
+ * by one that is gone are written out). */
+size_t msg_without(const uint8_t *m, size_t len, const uint16_t *types, unsigned n, uint8_t *out);
 
 /* Offsets of all TTLs but OPT's, at most max; their number. */
 int msg_ttls(const uint8_t *m, size_t len, uint16_t *at, int max);
@@ -105,6 +111,20 @@ int msg_ttls(const uint8_t *m, size_t len, uint16_t *at, int max);
 size_t msg_for_client(uint8_t *m, size_t len, const uint8_t *query, const struct question *q);
 
 /* ---- names ---- */
+
+/* A name in a message, label by label; where it is compressed the rest is followed, backwards only. */
+struct name_walk {
+    const uint8_t *m;
+    size_t len;
+    struct rd *r, at;
+    size_t lowest; /* pointers must lead before this */
+    unsigned total, jumps;
+};
+/* r stands at the name, in the message m. */
+struct name_walk msg_name(struct rd *r, const uint8_t *m, size_t len);
+/* 1: *label is the next one; 0: that was all, and r stands behind the name; -1: it is malformed. r stands there already once a label
+ * came from elsewhere. */
+int msg_label(struct name_walk *w, struct span *label);
 
 /* Text to wire; bytes written (with the final 0), 0 when it is no name. */
 size_t msg_put_name(const char *name, uint8_t out[DNS_NAME]);

@@ -17,6 +17,7 @@
 
 #include "core/err.h"
 #include "core/log.h"
+#include "core/pool.h"
 #include "dns/private.h"
 #include "transport/transport.h"
 
@@ -57,19 +58,38 @@ static void note_health(struct ns *s, int err)
     }
 }
 
+/* Records of types that are switched off are not told either: a copy in *cut, which is the caller's. */
+static int cut_disabled(const struct ns_ask *q, uint8_t **msg, size_t *len, struct answer *a, uint8_t **cut)
+{
+    const struct ns_spec *n = &q->ns->spec;
+
+    if (!n->n_disabled)
+        return 0;
+    if (!(*cut = buf_get()))
+        return -ENOMEM;
+    *len = msg_without(*msg, *len, n->disabled, n->n_disabled, *cut);
+    *msg = *cut;
+    return *len && msg_parse_answer(*msg, *len, q->key, a) ? 0 : -EBADMSG;
+}
+
 void ns_answer(struct ns_ask *q, int err, uint8_t *msg, size_t len)
 {
     struct ns *s = q->ns;
+    uint8_t *cut = NULL;
     struct answer a;
 
     if (!err && !msg_parse_answer(msg, len, q->key, &a))
         err = -EBADMSG;
+    if (!err)
+        err = cut_disabled(q, &msg, &len, &a, &cut);
     if (err != -ECANCELED) {
         note_time(s, loop_now(s->d->loop) - q->asked_ms, err);
         note_health(s, err);
     }
     q->state = ASK_IDLE;
     q->done(q, err, err ? NULL : msg, err ? 0 : msg_strip(msg, &a), err ? NULL : &a);
+    if (cut)
+        buf_put(cut);
 }
 
 /* Header and question, nothing more. */

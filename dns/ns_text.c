@@ -57,10 +57,18 @@ static bool is_true(const char *s)
     return !strcasecmp(s, "true") || !strcmp(s, "1");
 }
 
-static void disable(struct ns_spec *n, unsigned type)
+/* A type that is none is left alone, as an unknown key is. */
+static const char *disable(struct ns_spec *n, unsigned long type)
 {
-    if (type && type < 65536 && n->n_disabled < NS_TYPES_MAX)
-        n->disabled[n->n_disabled++] = (uint16_t)type;
+    if (!type || type > UINT16_MAX || type == T_OPT)
+        return NULL;
+    for (unsigned i = 0; i < n->n_disabled; i++)
+        if (n->disabled[i] == type)
+            return NULL;
+    if (n->n_disabled == NS_TYPES_MAX)
+        return "switches off more types than eight";
+    n->disabled[n->n_disabled++] = (uint16_t)type;
+    return NULL;
 }
 
 static const char *option(struct ns_spec *n, const char *key, const char *value)
@@ -72,11 +80,11 @@ static const char *option(struct ns_spec *n, const char *key, const char *value)
     else if (!strcmp(key, "disable-reuse"))
         n->disable_reuse = is_true(value);
     else if (!strcmp(key, "disable-ipv4") && is_true(value))
-        disable(n, T_A);
+        return disable(n, T_A);
     else if (!strcmp(key, "disable-ipv6") && is_true(value))
-        disable(n, T_AAAA);
+        return disable(n, T_AAAA);
     else if (!strncmp(key, "disable-qtype-", 14) && is_true(value))
-        disable(n, (unsigned)strtoul(key + 14, NULL, 10));
+        return disable(n, strtoul(key + 14, NULL, 10));
     else if (!strcmp(key, "ecs") && cidr_parse(value, &n->ecs) < 0)
         return "has an ecs that is no address or prefix";
     return NULL;

@@ -9,7 +9,6 @@
 #include <string.h>
 #include <strings.h>
 
-#include "core/reader.h"
 #include "dns/dns.h"
 #include "dns/msg.h"
 
@@ -100,35 +99,12 @@ static void put_byte(struct text *t, uint8_t c, const char *special)
 /* A name at r, perhaps compressed: m is the whole message. false: malformed. */
 static bool put_name(struct text *t, struct rd *r, const uint8_t *m, size_t len)
 {
-    struct rd at = *r;
-    bool jumped = false, first = true;
-    size_t lowest = (size_t)(r->p - m); /* pointers must lead before this */
-    size_t total = 1;
+    struct name_walk w = msg_name(r, m, len);
+    struct span label;
+    bool first = true;
+    int more;
 
-    for (;;) {
-        uint8_t n = rd_u8(&at);
-        struct span label;
-
-        if (n >= 0xc0) {
-            size_t to = (size_t)(n & 0x3f) << 8 | rd_u8(&at);
-
-            if (!jumped)
-                *r = at;
-            jumped = true;
-            if (!rd_ok(&at) || to >= lowest)
-                return false;
-            lowest = to;
-            at = rd_from(m, len);
-            rd_skip(&at, to);
-            continue;
-        }
-        if (!rd_ok(&at) || n > 63)
-            return false;
-        if (!n)
-            break;
-        label = rd_span(&at, n);
-        if (!rd_ok(&at) || (total += 1u + n) > DNS_NAME)
-            return false;
+    while ((more = msg_label(&w, &label)) > 0) {
         if (!first)
             put(t, ".");
         first = false;
@@ -137,9 +113,7 @@ static bool put_name(struct text *t, struct rd *r, const uint8_t *m, size_t len)
     }
     if (first)
         put(t, ".");
-    if (!jumped)
-        *r = at;
-    return true;
+    return more == 0;
 }
 
 static void put_bytes(struct text *t, struct span s)

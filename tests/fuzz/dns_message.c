@@ -64,6 +64,54 @@ static void as_query(const uint8_t *m, size_t len)
     MUST(!strcmp(again.name, q.name) && again.odd == q.odd && again.type == q.type && again.class_ == q.class_);
 }
 
+static void on_record(void *arg, const struct dns_record *r)
+{
+    MUST(r->section >= 0 && r->section <= 3 && *r->name && strlen(r->name) < DNS_NAME_TEXT);
+    for (const char *p = r->data; *p; p++)
+        MUST(*p >= ' ' && *p < 127);
+}
+
+/* The records of a message in words, without one type and without signatures. */
+struct words {
+    uint16_t but;
+    size_t len;
+    char text[1 << 18];
+};
+
+static void on_word(void *arg, const struct dns_record *r)
+{
+    struct words *w = arg;
+    int n;
+
+    if (r->section && (r->type == w->but || r->type == T_RRSIG))
+        return;
+    n = snprintf(w->text + w->len, sizeof(w->text) - w->len, "%d %s %u %u %s\n", r->section, r->name, r->type, r->ttl,
+                 r->data[0] == '\\' ? "" : r->data); /* told as bytes: there may be pointers among them */
+    w->len = w->len + (size_t)n < sizeof(w->text) ? w->len + (size_t)n : sizeof(w->text) - 1;
+}
+
+/* Without the records of a type it is the same answer, less them. */
+static void take_away(const uint8_t *m, size_t len, const struct qkey *k, uint16_t type)
+{
+    static struct words before, after;
+    static uint8_t out[DNS_MAX];
+    size_t n = msg_without(m, len, &type, 1, out);
+
+    if (!n)
+        return;
+    check_answer(out, n, k);
+    before.but = after.but = type;
+    before.len = after.len = 0;
+    dns_records(m, len, on_word, &before);
+    dns_records(out, n, on_word, &after);
+    MUST(before.len <= after.len && !memcmp(before.text, after.text, before.len)); /* words end at a name that leads nowhere */
+    before.len = after.len;
+    after.but = T_OPT; /* which is never told */
+    after.len = 0;
+    dns_records(out, n, on_word, &after);
+    MUST(after.len == before.len); /* there is none left */
+}
+
 static void as_answer(const uint8_t *m, size_t len)
 {
     static uint8_t copy[DNS_MAX + DNS_OPT];
@@ -90,6 +138,7 @@ static void as_answer(const uint8_t *m, size_t len)
     MUST(a.n_addr >= 0 && a.n_addr <= DNS_ADDRS && a.end <= len && a.ttl <= 86400);
     n = msg_strip(copy, &a);
     MUST(msg_parse_answer(copy, n, &k, &b) && b.end == n);
+    take_away(copy, n, &k, len % 2 ? T_CNAME : len % 3 ? T_A : T_TXT);
     n_ttls = msg_ttls(copy, n, ttls, 512);
     for (int i = 0; i < n_ttls; i++) {
         MUST((size_t)ttls[i] + 4 <= n);
@@ -100,13 +149,6 @@ static void as_answer(const uint8_t *m, size_t len)
         return;
     MUST(msg_parse_query(query, msg_query(&k, 9, NULL, 0, query), &q) == MSG_GOOD);
     check_answer(copy, msg_for_client(copy, n, query, &q), &k);
-}
-
-static void on_record(void *arg, const struct dns_record *r)
-{
-    MUST(r->section >= 0 && r->section <= 3 && *r->name && strlen(r->name) < DNS_NAME_TEXT);
-    for (const char *p = r->data; *p; p++)
-        MUST(*p >= ' ' && *p < 127);
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)

@@ -547,6 +547,176 @@ static void odd_answers(void **state)
     assert_false(take("a.test", T_A, &a));
 }
 
+/* A name that ends in a pointer to `at`. */
+static void wpointed(struct wire *to, const char *label, size_t at)
+{
+    w8(to, (unsigned)strlen(label));
+    memcpy(to->b + to->len, label, strlen(label));
+    to->len += strlen(label);
+    w16(to, 0xc000 | (unsigned)at);
+}
+
+/* The head of a record whose owner stands there already; its data follows: len bytes. */
+static void wbehind(struct wire *to, unsigned type, size_t len)
+{
+    w16(to, type);
+    w16(to, 1);
+    w32(to, 60);
+    w16(to, (unsigned)len);
+}
+
+static struct wire rest;
+
+static const char *without(const uint16_t *types, unsigned n)
+{
+    uint8_t *exact = malloc(w.len);
+
+    memcpy(exact, w.b, w.len);
+    rest.len = msg_without(exact, w.len, types, n, rest.b);
+    free(exact);
+    return rest.len ? told(rest.b, rest.len) : "none";
+}
+
+/* Everything that may hold a name, each name compressed by one that is taken away. */
+static void records_are_taken_away_and_names_stay_whole(void **state)
+{
+    static const struct {
+        uint8_t type, before, names, behind;
+    } all[] = {
+        { 2, 0, 1, 0 }, { 5, 0, 1, 0 }, { 6, 0, 2, 20 }, { 12, 0, 1, 0 }, { 15, 2, 1, 0 }, { 33, 6, 1, 0 }, { 39, 0, 1, 0 },
+        { 17, 0, 2, 0 },
+    };
+
+    for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++) {
+        const uint16_t gone[] = { T_CNAME == all[i].type ? T_TXT : T_CNAME };
+        char want[256], text[256], *at = want;
+        size_t there;
+        ns_msg h;
+        ns_rr rr;
+
+        whead(&w, 1, 0x8180, 1, 2, 0, 1);
+        wquestion(&w, "a.test", T_ANY);
+        w16(&w, 0xc00c);
+        wbehind(&w, gone[0], 12);
+        there = w.len + 1;
+        wname(&w, "x.long.one"); /* of a TXT these are no strings, which nobody looks at */
+        wpointed(&w, "owner", there + 1);
+        wbehind(&w, all[i].type, all[i].before + all[i].names * 6u + all[i].behind);
+        for (unsigned k = 0; k < all[i].before; k++)
+            w8(&w, 0);
+        for (unsigned k = 0; k < all[i].names; k++)
+            wpointed(&w, "sub", k ? 12 : there + 1);
+        for (unsigned k = 0; k < all[i].behind; k++)
+            w8(&w, 7);
+        wopt(&w, 1232, 0, "", 0);
+        assert_string_not_equal(told(w.b, w.len), "broken");
+        at += sprintf(at, "NOERROR rd ra | a.test TYPE255 | owner.long.one 60 ");
+        assert_int_equal(strncmp(without(gone, 1), want, (size_t)(at - want)), 0);
+        assert_non_null(strstr(without(gone, 1), "OPT 1232"));
+        assert_int_equal(ns_initparse(rest.b, (int)rest.len, &h), 0);
+        assert_int_equal(ns_parserr(&h, ns_s_an, 0, &rr), 0);
+        for (unsigned k = 0; k < all[i].names; k++) {
+            const uint8_t *name = ns_rr_rdata(rr) + all[i].before;
+
+            name += k ? dn_skipname(name, rest.b + rest.len) : 0;
+            assert_true(ns_name_uncompress(rest.b, rest.b + rest.len, name, text, sizeof(text)) > 0);
+            assert_string_equal(text, k ? "sub.a.test" : "sub.long.one");
+        }
+    }
+}
+
+static void what_is_taken_away(void **state)
+{
+    static const uint16_t v6[] = { T_AAAA }, both[] = { T_A, T_AAAA }, https[] = { T_HTTPS };
+    const char *unchanged = "NOERROR rd ra | a.test TYPE255 | a.test 60 CNAME b.test | b.test 60 AAAA 2001:db8::1 | "
+                            "b.test 60 A 192.0.2.1 | a.test 60 TYPE46 18 bytes | test 60 SOA 40 bytes | c.test 60 AAAA 2001:db8::2 | OPT 1232";
+    static const uint8_t sig[18] = { 0, T_AAAA };
+    size_t full;
+
+    whead(&w, 1, 0x8180, 1, 4, 1, 2);
+    wquestion(&w, "a.test", T_ANY);
+    wrecord(&w, NULL, T_CNAME, 60, "\1b\xc0\x0e", 4);
+    wrecord(&w, "b.test", T_AAAA, 60, "\x20\1\x0d\xb8\0\0\0\0\0\0\0\0\0\0\0\1", 16);
+    waddr(&w, "b.test", 60, "192.0.2.1");
+    wrecord(&w, NULL, T_RRSIG, 60, sig, sizeof(sig));
+    wsoa(&w, "test", 60, 60);
+    waddr(&w, "c.test", 60, "2001:db8::2");
+    wopt(&w, 1232, 0, "", 0);
+    assert_string_equal(told(w.b, w.len), unchanged);
+    assert_string_equal(without(https, 1), unchanged);
+    assert_string_equal(without(v6, 1), "NOERROR rd ra | a.test TYPE255 | a.test 60 CNAME b.test | b.test 60 A 192.0.2.1 | "
+                                        "test 60 SOA 40 bytes | OPT 1232"); /* nor what signs it; in all sections */
+    assert_string_equal(without(both, 2), "NOERROR rd ra | a.test TYPE255 | a.test 60 CNAME b.test | test 60 SOA 40 bytes | OPT 1232");
+    full = w.len;
+    for (w.len = DNS_HEADER; w.len < full; w.len++)
+        assert_string_equal(without(v6, 1), "none"); /* cut short: not a byte behind its end is read */
+}
+
+static void names_that_lead_nowhere(void **state)
+{
+    static const uint16_t v6[] = { T_AAAA };
+    size_t at;
+
+    whead(&w, 1, 0x8180, 1, 2, 0, 0);
+    wquestion(&w, "a.test", T_ANY);
+    waddr(&w, NULL, 60, "2001:db8::1");
+    at = w.len;
+    wpointed(&w, "x", at + 2); /* to itself */
+    wbehind(&w, T_A, 4);
+    w32(&w, 0);
+    assert_string_equal(without(v6, 1), "none");
+    w.b[at + 3] = 0xff; /* forwards */
+    assert_string_equal(without(v6, 1), "none");
+    w.b[at + 3] = 12;
+    assert_string_equal(without(v6, 1), "NOERROR rd ra | a.test TYPE255 | x.a.test 60 A 0.0.0.0");
+
+    whead(&w, 1, 0x8180, 1, 2, 0, 0); /* the pointers of a TXT that is gone: each leads to the one before, for longer than any name is */
+    wquestion(&w, "a.test", T_ANY);
+    w16(&w, 0xc00c);
+    wbehind(&w, T_AAAA, 2000);
+    at = w.len;
+    w16(&w, 0xc00c);
+    for (int i = 1; i < 1000; i++)
+        w16(&w, 0xc000 | (unsigned)(w.len - 2));
+    w16(&w, 0xc000 | (unsigned)(at + 200));
+    wbehind(&w, T_A, 4);
+    w32(&w, 0);
+    assert_string_equal(without(v6, 1), "NOERROR rd ra | a.test TYPE255 | a.test 60 A 0.0.0.0");
+    w.b[w.len - 4 - 10 - 2] = (uint8_t)(0xc0 | (at + 1998) >> 8);
+    w.b[w.len - 4 - 10 - 1] = (uint8_t)(at + 1998);
+    assert_string_equal(without(v6, 1), "none");
+}
+
+/* So many names that not all of them can be pointed at again. */
+static void a_copy_that_would_be_too_long(void **state)
+{
+    static const uint16_t v6[] = { T_AAAA };
+    size_t from, all;
+    char name[254];
+
+    memset(name, 'y', 253);
+    name[63] = name[127] = name[191] = '.';
+    name[253] = 0;
+    whead(&w, 1, 0x8180, 1, 321, 0, 0);
+    wquestion(&w, "a.test", T_ANY);
+    w16(&w, 0xc00c);
+    wbehind(&w, T_AAAA, 20 * 255);
+    from = w.len;
+    for (int i = 0; i < 20; i++)
+        wname(&w, name);
+    for (size_t i = 0; i < 320; i++) {
+        w16(&w, 0xc000 | (unsigned)(from + 255 * (i < 20 ? i : 19)));
+        wbehind(&w, T_A, 4);
+        w32(&w, 0);
+    }
+    all = w.len;
+    assert_string_equal(without(v6, 1), "none"); /* the last one 301 times */
+    put16(w.b + 6, 201);
+    w.len -= 120 * 16;
+    assert_string_not_equal(without(v6, 1), "none");
+    assert_true(rest.len > all && rest.len < DNS_MAX);
+}
+
 static void a_kept_answer_becomes_this_clients(void **state)
 {
     static struct wire query;
@@ -600,6 +770,10 @@ int main(void)
         cmocka_unit_test(an_answer_is_walked_to_its_end),
         cmocka_unit_test(how_long_an_answer_holds),
         cmocka_unit_test(odd_answers),
+        cmocka_unit_test(records_are_taken_away_and_names_stay_whole),
+        cmocka_unit_test(what_is_taken_away),
+        cmocka_unit_test(names_that_lead_nowhere),
+        cmocka_unit_test(a_copy_that_would_be_too_long),
         cmocka_unit_test(a_kept_answer_becomes_this_clients),
     };
 

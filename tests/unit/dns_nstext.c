@@ -75,6 +75,10 @@ static void options_behind_the_hash(void **state)
     assert_true(n.disable_reuse);
     assert_int_equal(n.n_disabled, 1);
     assert_int_equal(n.ecs.len, 128);
+    assert_null(ns_parse("1.1.1.1#disable-qtype-1=true&disable-ipv4=true&disable-qtype-0=true&disable-qtype-41=true"
+                         "&disable-qtype-65536=true&disable-qtype-x=true&disable-qtype-16=false",
+                         &n)); /* twice is once; what is no type is left alone, and OPT is none */
+    assert_int_equal(n.n_disabled, 1);
     assert_null(ns_parse("quic://1.1.1.1", &n));
     assert_true(n.quic);
     assert_null(ns_parse("https://user%40x:pa%3Ass@dns.test/q", &n));
@@ -117,7 +121,10 @@ static void what_is_no_server(void **state)
                                        "dhcp://a/b",
                                        "8.8.8.8#ecs=nonsense",
                                        "dhcp://an-interface-name-that-is-too-long",
-                                       "ts://node" };
+                                       "ts://node",
+                                       "8.8.8.8#disable-qtype-1=true&disable-qtype-2=true&disable-qtype-3=true&disable-qtype-4=true"
+                                       "&disable-qtype-5=true&disable-qtype-6=true&disable-qtype-7=true&disable-qtype-8=true&"
+                                       "disable-qtype-9=true" };
     char text[2000] = "";
     struct ns_spec n;
 

@@ -363,6 +363,36 @@ static void options_of_a_server(void **state)
     end_one();
 }
 
+/* Whatever is asked for: an alias, both addresses of what is behind it, and an HTTPS record of its own. */
+static void script_all(struct ns_world *s, const uint8_t *query, size_t len, struct wire *out)
+{
+    wanswer(out, query, len, 0x8180, 3, 0, 1);
+    wrecord(out, NULL, T_CNAME, 300, "\1y\xc0\x0e", 4);
+    wrecord(out, "y.test", T_HTTPS, 300, "\0\1\0", 3);
+    waddr(out, "y.test", 300, "192.0.2.1");
+    waddr(out, "y.test", 300, "2001:db8::1");
+}
+
+static void a_type_that_is_switched_off_is_in_no_answer(void **state)
+{
+    begin();
+    ns_open(&a, w.loop, "127.0.0.1", script_all);
+    world_start(&w, "dns: { enhanced-mode: normal, ipv6: true, nameserver: ['127.0.0.1:%u#disable-qtype-65=true&disable-ipv6=true'] }\n",
+                a.port);
+    for (int i = 0; i < 2; i++) { /* the second time from the cache */
+        assert_string_equal(world_ask(&w, "x.test", T_A, ASK_RD),
+                            "NOERROR rd ra | x.test A | x.test 300 CNAME y.test | y.test 300 A 192.0.2.1");
+        assert_string_equal(world_ask(&w, "x.test", T_CNAME, ASK_RD),
+                            "NOERROR rd ra | x.test CNAME | x.test 300 CNAME y.test | y.test 300 A 192.0.2.1");
+        assert_string_equal(world_ask(&w, "x.test", T_ANY, ASK_RD),
+                            "NOERROR rd ra | x.test TYPE255 | x.test 300 CNAME y.test | y.test 300 A 192.0.2.1");
+    }
+    assert_string_equal(world_ask(&w, "x.test", T_HTTPS, ASK_RD), "NOERROR rd ra | x.test HTTPS");
+    assert_string_equal(world_ask(&w, "x.test", T_AAAA, ASK_RD), "NOERROR rd ra | x.test AAAA");
+    assert_int_equal(a.n_asked, 4); /* ANY is not kept */
+    end_one();
+}
+
 /* ---- the cache in use ---- */
 
 static void many_who_ask_the_same_wait_for_one_answer(void **state)
@@ -1042,6 +1072,7 @@ int main(void)
         cmocka_unit_test(no_such_name_is_an_answer),
         cmocka_unit_test(codes_instead_of_servers),
         cmocka_unit_test(options_of_a_server),
+        cmocka_unit_test(a_type_that_is_switched_off_is_in_no_answer),
         cmocka_unit_test(many_who_ask_the_same_wait_for_one_answer),
         cmocka_unit_test(dnssec_bits_make_it_another_question),
         cmocka_unit_test(an_answer_that_is_over_is_served_while_a_new_one_is_fetched),

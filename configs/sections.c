@@ -404,12 +404,42 @@ static void finish_filter(struct raw *r)
         out->v[out->n++] = (struct cfg_matcher){ CFG_MATCH_GEO, sites->v[i], sites->at[i]->line, sites->at[i]->column };
 }
 
+/* An empty list, written down. Absent or null is something else: nothing was said. */
+static void no_servers(const struct cfg_node *dns, const char *key, struct diag *d)
+{
+    const struct cfg_node *n = cfg_get(dns, key);
+    char path[CFG_PATH_MAX];
+
+    snprintf(path, sizeof(path), "dns.%s", key);
+    if (n && n->kind == CFG_SEQ && !n->n)
+        diag_warn(d, n->line, n->column, path, "missing-value",
+                  "%s: the list names no server: the system's own and 1.1.1.1 are asked, in clear", key);
+}
+
+/* What a server may have behind its #, written as if it were for all. */
+static void warn_words_of_servers(const struct cfg_node *dns, struct diag *d)
+{
+    static const char *const words[] = { "disable-qtype-", "disable-ipv4", "disable-ipv6", "ecs" };
+
+    for (const struct cfg_node *n = cfg_first(dns); n; n = n->next)
+        for (size_t i = 0; n->key && n->kind == CFG_SCALAR && i < sizeof(words) / sizeof(words[0]); i++)
+            if (!strncmp(n->key->text, words[i], strlen(words[i])))
+                diag_warn(d, n->key->line, n->key->column, "dns", "unsupported-key",
+                          "\"%.20s\" is a word for one server and stands behind it: 9.9.9.9#%.20s=%.20s; here it has no effect",
+                          n->key->text, n->key->text, n->text);
+}
+
 static void finish_dns(struct raw *r, const struct cfg_node *dns, struct diag *d)
 {
     struct profile *p = &r->p;
     struct cfg_dns *c = &p->dns;
     const struct cfg_node *n;
 
+    if (c->enable) {
+        no_servers(dns, "nameserver", d);
+        no_servers(dns, "default-nameserver", d);
+        warn_words_of_servers(dns, d);
+    }
     c->ipv6 = c->ipv6 && p->ipv6;
     c->cache_arc = r->cache && !strcasecmp(r->cache, "arc");
     if (!c->cache_max)

@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/err.h"
 #include "core/log.h"
@@ -368,11 +369,35 @@ struct sock_way ns_way(const struct ns *s)
                               .mark = s->d->p ? (uint32_t)s->d->p->routing_mark : 0 };
 }
 
+/* "; did you mean "tls"?", where the scheme is none, or what stands behind rcode://. */
+static const char *meant(const char *text, struct cfg_guess *g, struct diag *d)
+{
+    const char *colon = strstr(text, "://"), *at = text, *candidate;
+    bool code = colon && !strncasecmp(text, "rcode", 5) && colon == text + 5;
+    char word[32];
+
+    if (!colon)
+        return "";
+    if (code)
+        at = colon + 3;
+    snprintf(word, sizeof(word), "%.*s", (int)(code ? strcspn(at, "#") : (size_t)(colon - at)), at);
+    cfg_guess_start(g, d, word);
+    for (unsigned i = 0; (candidate = code ? ns_rcode_word(i) : ns_scheme_word(i)); i++)
+        if (!strcasecmp(candidate, word))
+            return ""; /* something else is wrong */
+        else
+            cfg_guess_try(g, candidate);
+    return cfg_guess_text(g);
+}
+
 struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t column, struct diag *diag)
 {
     struct ns_spec *n = calloc(1, sizeof(*n));
     const char *wrong = n ? ns_parse(text, n) : "found no memory", *code = "bad-value", *host = skip_password(text);
+    const char *shown = host ? host : text;
+    char quoted[CFG_QUOTE_MAX];
     struct ns *s = NULL;
+    struct cfg_guess g;
 
     if (!wrong && is_ours(d, n))
         wrong = "is ourselves: it would ask in circles";
@@ -388,14 +413,15 @@ struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t colum
         code = "unsupported-key";
     }
     if (wrong) {
-        diag_warn(diag, line, column, "dns", code, "the name server \"%s\" %s; it is skipped", host ? host : text, wrong);
+        diag_warn(diag, line, column, "dns", code, "the name server \"%s\" %s; it is skipped%s", cfg_quote(shown, strlen(shown), quoted),
+                  wrong, meant(text, &g, diag));
     } else {
         if (n->quic)
             diag_warn(diag, line, column, "dns", "unsupported-key",
                       "\"%s\": DNS over QUIC is not supported by this build; tls://%s:%u is asked instead", text, n->host, n->port);
         if (n->h3)
             diag_warn(diag, line, column, "dns", "unsupported-key", "\"%s\": HTTP/3 is not supported by this build; HTTP/2 is used instead",
-                      host ? host : text);
+                      shown);
         n->quic = n->h3 = false; /* the same server as without */
         if ((s = find(d, n)))
             s->refs++;

@@ -7,6 +7,7 @@
  */
 #include "dns/ns_text.h"
 
+#include <ctype.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -110,10 +111,33 @@ static const char *fragment(struct ns_spec *n, char *s)
     return NULL;
 }
 
+/* Is it a name that somebody may have given a server? Bytes above ASCII are those of international names. */
+static const char *no_host(const char *host)
+{
+    const char *last = strrchr(host, '.');
+
+    if (strchr(host, ':'))
+        return "has no host[:port]; an IPv6 address is written 2001:db8::1, or [2001:db8::1]:53";
+    for (const char *p = host; *p; p++)
+        if ((unsigned char)*p < 0x80 && !isalnum((unsigned char)*p) && !strchr("-_.", *p))
+            return "has a host with characters that no name has";
+    last = last ? last + 1 : host;
+    if (!last[strspn(last, "0123456789")])
+        return "looks like an address and is none";
+    return last[strspn(last, "-_")] ? NULL : "has no host[:port]";
+}
+
+/* No server can be there. */
+static bool is_nowhere(const struct addr *a)
+{
+    return addr_is_unspecified(a) || addr_is_multicast(a) || (a->ver == 4 && !memcmp(a->b, "\377\377\377\377", 4));
+}
+
 /* host, host:port, [v6]:port, or a bare IPv6 address. */
 static const char *authority(struct ns_spec *n, const char *s, uint16_t port)
 {
     uint16_t given = 0;
+    const char *wrong;
 
     if (addr_parse(s, &n->ip) == 0) {
         strcpy(n->host, s); /* shorter than any name */
@@ -124,9 +148,17 @@ static const char *authority(struct ns_spec *n, const char *s, uint16_t port)
             return "has no host[:port]";
         if (addr_parse(host, &n->ip) == 0)
             memcpy(n->host, host, sizeof(host));
+        else if (strpbrk(host, ", "))
+            return "holds more than one server: each is an element of its own";
         else if (host_normalise(host, strlen(host), n->host) < 0)
             return "has no host[:port]";
+        else if ((wrong = no_host(n->host)))
+            return wrong;
+        if (!given && s[strlen(s) - 1] == '0' && strlen(s) > strlen(host) + 2 * (*s == '['))
+            return "has the port 0";
     }
+    if (n->ip.ver && is_nowhere(&n->ip))
+        return "has an address that no server has";
     n->port = given ? given : port;
     if (n->quic)
         n->port = port; /* theirs is one of UDP */
@@ -139,6 +171,14 @@ static const struct scheme *find_scheme(const char *word, size_t len)
         if (strlen(schemes[i].word) == len && !strncasecmp(word, schemes[i].word, len))
             return &schemes[i];
     return NULL;
+}
+
+/* udp:1.1.1.1, https:/1.1.1.1: a host of that name would have a port behind it. */
+static bool lacks_slashes(const char *text)
+{
+    const char *colon = strchr(text, ':');
+
+    return colon && find_scheme(text, (size_t)(colon - text)) && colon[1] && colon[1 + strspn(colon + 1, "0123456789")];
 }
 
 static const char *rest_of(struct ns_spec *n, const struct scheme *s, char *rest)
@@ -197,10 +237,22 @@ const char *ns_parse(const char *text, struct ns_spec *n)
         if (!(s = find_scheme(copy, (size_t)(colon - copy))))
             return "has a scheme that is none of udp, tcp, tls, https, http, quic, system, dhcp, rcode";
         rest = colon + 3;
+    } else if (lacks_slashes(copy)) {
+        return "has a scheme without :// behind it";
     }
     n->kind = s->kind;
     n->quic = !strcmp(s->word, "quic");
     if ((wrong = rest_of(n, s, rest)))
         return wrong;
     return hash ? fragment(n, hash) : NULL;
+}
+
+const char *ns_scheme_word(unsigned i)
+{
+    return i < sizeof(schemes) / sizeof(schemes[0]) ? schemes[i].word : NULL;
+}
+
+const char *ns_rcode_word(unsigned i)
+{
+    return i < sizeof(rcodes) / sizeof(rcodes[0]) ? rcodes[i].word : NULL;
 }

@@ -32,5 +32,8 @@ struct ns_spec {
 
 /* NULL, or what is wrong (static words that end the sentence "the name server "..." "). */
 const char *ns_parse(const char *text, struct ns_spec *out);
+/* The words that may stand before ://, and behind rcode://, one by one; NULL behind the last. */
+const char *ns_scheme_word(unsigned i);
+const char *ns_rcode_word(unsigned i);
 
 #endif

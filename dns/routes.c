@@ -13,6 +13,7 @@
 
 #include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "dns/private.h"
 
@@ -75,19 +76,55 @@ static struct route route_to(struct dns *d, const struct ns_list *main, const st
     return (struct route){ .id = d->next_route++, .main = main, .fallback = fallback };
 }
 
-/* The servers of a key; what is used when it names nobody. */
-static struct ns_list *list_or(const struct reading *rd, const struct cfg_strs *texts, bool rules, const char *const *otherwise, uint32_t n,
-                               const char *path)
+/* l, or the system's servers and two that everybody may ask, when it names nobody. */
+static struct ns_list *or_open_servers(const struct reading *rd, struct ns_list *l, const struct cfg_strs *texts, bool rules,
+                                       const char *path)
 {
-    struct ns_list *l = ns_list_new(rd->d, texts, rules, path, rd->diag);
+    static const char *const open_servers[] = { "system", "1.1.1.1", "8.8.8.8" };
 
-    if (!l || l->n || !n)
+    if (!l || l->n)
         return l;
     if (texts->n)
         diag_warn(rd->diag, texts->at[0]->line, texts->at[0]->column, path, "bad-value",
                   "%s: none of its servers can be used: the system's own and 1.1.1.1 are asked, in clear", path);
     ns_list_put(l);
-    return ns_list_new(rd->d, &(struct cfg_strs){ .n = n, .v = (const char **)otherwise }, rules, path, rd->diag);
+    return ns_list_new(rd->d, &(struct cfg_strs){ .n = 3, .v = (const char **)open_servers }, rules, path, rd->diag);
+}
+
+/* The servers that are found by address: one by name could only be found by asking these servers for it. */
+static bool only_by_address(const struct reading *rd, const struct cfg_strs *texts, struct cfg_strs *out, struct ns_spec *n)
+{
+    if (!(out->v = calloc(texts->n + 1, sizeof(*out->v))) || !(out->at = calloc(texts->n + 1, sizeof(*out->at))))
+        return false;
+    for (uint32_t i = 0; i < texts->n; i++) {
+        const struct cfg_node *at = texts->at[i];
+        char shown[CFG_QUOTE_MAX];
+
+        if (!ns_parse(texts->v[i], n) && *n->host && !n->ip.ver && n->kind != NS_DHCP) {
+            diag_warn(rd->diag, at->line, at->column, "dns.default-nameserver", "bad-value",
+                      "default-nameserver finds the names of other servers: in place of \"%s\" an address is needed; it is skipped",
+                      cfg_quote(n->host, strlen(n->host), shown));
+            continue;
+        }
+        out->at[out->n] = texts->at[i];
+        out->v[out->n++] = texts->v[i];
+    }
+    return true;
+}
+
+static struct ns_list *boot_servers(const struct reading *rd, const struct cfg_strs *texts)
+{
+    static const char path[] = "dns.default-nameserver";
+    struct ns_spec *n = malloc(sizeof(*n));
+    struct cfg_strs found = { 0 };
+    struct ns_list *l = NULL;
+
+    if (n && only_by_address(rd, texts, &found, n))
+        l = or_open_servers(rd, ns_list_new(rd->d, &found, false, path, rd->diag), texts, false, path);
+    free(found.v);
+    free(found.at);
+    free(n);
+    return l;
 }
 
 static bool build_policy(const struct reading *rd, struct policy *to, const struct keys *keys, const struct cfg_policies *from,
@@ -112,15 +149,17 @@ static bool build_policy(const struct reading *rd, struct policy *to, const stru
 
 static bool build_lists(const struct reading *rd, struct routes *r)
 {
-    static const char *const open_servers[] = { "system", "1.1.1.1", "8.8.8.8" };
     const struct cfg_dns *c = &rd->p->dns;
     bool rules = c->respect_rules;
+    struct ns_list *main;
 
-    return (r->boot_list = list_or(rd, &c->default_nameserver, false, open_servers, 3, "dns.default-nameserver")) &&
-           (r->main_list = list_or(rd, &c->nameserver, rules, open_servers, 3, "dns.nameserver")) &&
-           (r->fallback_list = list_or(rd, &c->fallback, rules, NULL, 0, "dns.fallback")) &&
-           (r->direct_list = list_or(rd, &c->direct_nameserver, false, NULL, 0, "dns.direct-nameserver")) &&
-           (r->server_list = list_or(rd, &c->proxy_server_nameserver, false, NULL, 0, "dns.proxy-server-nameserver"));
+    if (!(r->boot_list = boot_servers(rd, &c->default_nameserver)))
+        return false;
+    main = ns_list_new(rd->d, &c->nameserver, rules, "dns.nameserver", rd->diag);
+    return (r->main_list = or_open_servers(rd, main, &c->nameserver, rules, "dns.nameserver")) &&
+           (r->fallback_list = ns_list_new(rd->d, &c->fallback, rules, "dns.fallback", rd->diag)) &&
+           (r->direct_list = ns_list_new(rd->d, &c->direct_nameserver, false, "dns.direct-nameserver", rd->diag)) &&
+           (r->server_list = ns_list_new(rd->d, &c->proxy_server_nameserver, false, "dns.proxy-server-nameserver", rd->diag));
 }
 
 struct routes *routes_new(struct dns *d, const struct profile *p, struct dns_lists *lists, struct diag *diag)

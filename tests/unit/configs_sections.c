@@ -204,6 +204,12 @@ static void dns(void **state)
           "dns.nameserver-policy[0]=+.b.com\ndns.nameserver-policy[0].servers=1.1.1.1\ndns.nameserver-policy[1]=geo cn|geo private\n"
           "dns.nameserver-policy[1].servers=2.2.2.2|3.3.3.3\ndns.nameserver-policy[2]=set x\ndns.nameserver-policy[3]=a.com|*.c.com\ndns.nameserver-policy.n=4" },
         { "dns:\n  nameserver-policy:\n    a.com: 1.1.1.1\n    b.com:\n    c.com: 2.2.2.2", "dns.nameserver-policy.n=2\ndns.nameserver-policy[1]=c.com", "b.com: the name of a server", 4 },
+        { "dns:\n  nameserver: []", "dns.nameserver=", "nameserver: the list names no server", 2 },
+        { "dns:\n  nameserver: [1.1.1.1]\n  default-nameserver: []", "dns.default-nameserver=", "default-nameserver: the list names no server", 3 },
+        { "dns: {nameserver: , default-nameserver: ~, fallback: []}", "dns.nameserver=" },
+        { "dns: {enable: false, nameserver: []}", "dns.nameserver=" },
+        { "dns:\n  ipv6: true\n  disable-qtype-65: true", "dns.ipv6=true", "9.9.9.9#disable-qtype-65=true; here it has no effect", 3 },
+        { "dns: {ecs: 192.0.2.0/24}", "", "stands behind it: 9.9.9.9#ecs=192.0.2.0/24", 1 },
         { "dns: {nameserver-policy: {}}", "dns.nameserver-policy.n=0" },
         { "dns: {nameserver-policy: [a]}", "", "a mapping (name: servers) is expected here", 1, true },
         { "dns: {proxy-server-nameserver: [1.1.1.1], proxy-server-nameserver-policy: {a.com: 2.2.2.2}}", "dns.proxy-server-nameserver-policy[0]=a.com" },

@@ -510,6 +510,12 @@ static void questions_that_wait_at_the_end(void **state)
 
 /* ---- servers that cannot be ---- */
 
+static void script_boot(struct ns_world *s, const uint8_t *query, size_t len, struct wire *out)
+{
+    wanswer(out, query, len, 0x8180, 1, 0, 0);
+    waddr(out, NULL, 300, "127.0.0.1");
+}
+
 static void servers_that_are_skipped(void **state)
 {
     begin();
@@ -536,6 +542,50 @@ static void servers_that_are_skipped(void **state)
             fail_msg("%s", w.d.items[i].message);
         assert_true(w.d.items[i].line > 0);
     }
+    world_end(&w);
+}
+
+static void the_default_servers_are_found_by_address(void **state)
+{
+    begin();
+    ns_open(&a, w.loop, "127.0.0.1", script_plain);
+    ns_open(&b, w.loop, "127.0.0.1", script_boot);
+    world_start(&w,
+                "dns:\n  enhanced-mode: normal\n  nameserver: ['udp://dns.test:%u']\n  default-nameserver:\n    - one.test\n"
+                "    - https://me:secret@two.test/q\n    - '127.0.0.1:%u'\n    - system\n    - '::::'\n",
+                a.port, b.port);
+    assert_int_equal(w.d.n, 3);
+    for (size_t i = 0; i < 3; i++) {
+        static const char *const said_of[] = { "in place of \"one.test\" an address", "in place of \"two.test\" an address",
+                                               "\"::::\" has no host" };
+        static const uint32_t line[] = { 5, 6, 9 };
+
+        assert_non_null(strstr(w.d.items[i].message, said_of[i]));
+        assert_int_equal(w.d.items[i].line, line[i]);
+        assert_int_equal(w.d.items[i].column, 7);
+    }
+    assert_string_equal(world_ask(&w, "x.test", T_A, ASK_RD), PLAIN);
+    assert_string_equal(b.asked, "dns.test 28; dns.test 1"); /* by those that are left */
+    ns_close(&b);
+    end_one();
+
+    begin(); /* none is left: the open ones */
+    world_start(&w, "dns:\n  nameserver: ['9.9.9.9']\n  default-nameserver: [dns.google]\n");
+    assert_int_equal(w.d.n, 2);
+    assert_non_null(strstr(w.d.items[1].message, "none of its servers can be used: the system's own and 1.1.1.1 are asked, in clear"));
+    assert_int_equal(w.d.items[1].line, 3);
+    world_end(&w);
+}
+
+static void a_scheme_that_is_misspelt(void **state)
+{
+    begin();
+    world_start(&w, "dns: { nameserver: ['htps://1.1.1.1/q', 'rcode://Sucess', 'rcode://refused', 'xmpp://1.1.1.1', 'tls://::::'] }\n");
+    assert_int_equal(w.d.n, 4);
+    assert_non_null(strstr(w.d.items[0].message, "; did you mean \"https\"?"));
+    assert_non_null(strstr(w.d.items[1].message, "; did you mean \"success\"?"));
+    assert_null(strstr(w.d.items[2].message, "did you mean"));
+    assert_null(strstr(w.d.items[3].message, "did you mean"));
     world_end(&w);
 }
 
@@ -821,12 +871,6 @@ static void a_node_whose_name_another_server_knows(void **state)
     end_one();
 }
 
-static void script_boot(struct ns_world *s, const uint8_t *query, size_t len, struct wire *out)
-{
-    wanswer(out, query, len, 0x8180, 1, 0, 0);
-    waddr(out, NULL, 300, "127.0.0.1");
-}
-
 static void a_server_by_name(void **state)
 {
     begin();
@@ -1080,6 +1124,8 @@ int main(void)
         cmocka_unit_test(a_reload_disturbs_no_question),
         cmocka_unit_test(questions_that_wait_at_the_end),
         cmocka_unit_test(servers_that_are_skipped),
+        cmocka_unit_test(the_default_servers_are_found_by_address),
+        cmocka_unit_test(a_scheme_that_is_misspelt),
         cmocka_unit_test(passwords_are_not_told),
         cmocka_unit_test(a_forwarder_that_asks_us_is_told_no_at_once),
         cmocka_unit_test(by_a_proxy),

@@ -229,11 +229,13 @@ static void add(struct hosts *h, struct entry e, struct diag *d)
         }
     }
     *to = e;
-    if (matcher_add_name(h->patterns, e.pattern, h->n, NULL) == 0)
+    if (matcher_add_name(h->patterns, e.pattern, h->n, NULL) == 0) {
         h->n++;
-    else
+        h->uses_lan |= e.lan;
+    } else {
         diag_warn(d, e.line, e.column, "hosts", "bad-value", "hosts: \"%s\" is no name or pattern (*.x, +.x, .x); the entry is skipped",
                   e.pattern);
+    }
 }
 
 struct hosts *hosts_new(const struct profile *p, const char *root, struct diag *d)
@@ -249,7 +251,13 @@ struct hosts *hosts_new(const struct profile *p, const char *root, struct diag *
         const struct cfg_hosts_entry *e = &p->hosts[i];
 
         add(h,
-            (struct entry){ .pattern = e->pattern, .alias = e->alias, .addr = e->addrs, .n = e->n, .line = e->line, .column = e->column },
+            (struct entry){ .pattern = e->pattern,
+                            .alias = e->alias,
+                            .addr = e->addrs,
+                            .n = e->n,
+                            .lan = e->lan,
+                            .line = e->line,
+                            .column = e->column },
             d);
     }
     add(h, (struct entry){ .pattern = "localhost", .addr = loopback, .n = 2 }, d); /* unless the profile says otherwise */

@@ -1,6 +1,7 @@
 /*
  * dns_answers.c - what a query gets: every row of the fake-IP table, filters, hosts and aliases, reverse names, modes, IPv6 switches
  */
+#include <ifaddrs.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -258,6 +259,40 @@ static void names_the_user_wrote_down(void **state)
     END();
 }
 
+/* A name for this machine, `lan`, had no address at all. */
+static void the_machine_has_its_own_addresses(void **state)
+{
+    struct profile *p = NULL;
+    struct ifaddrs *all;
+    unsigned n = 0;
+    struct hosts *hosts;
+    struct endpoint at;
+    struct host h;
+    struct diag d;
+
+    diag_init(&d, "test.yaml", NULL, 0, false);
+    p = profile_load("hosts: { me.test: lan }", 23, &d);
+    hosts = hosts_new(p, "/nonexistent", &d);
+    assert_true(hosts_find(hosts, "me.test", &h));
+    assert_null(h.alias);
+    assert_int_equal(getifaddrs(&all), 0);
+    for (const struct ifaddrs *i = all; i; i = i->ifa_next) {
+        uint32_t k = 0;
+
+        if (!i->ifa_addr || endpoint_from_sockaddr(i->ifa_addr, &at) < 0 || addr_is_loopback(&at.ip) || addr_is_link_local(&at.ip))
+            continue;
+        while (k < h.n && !addr_eq(&h.addr[k], &at.ip))
+            k++;
+        assert_true(k < h.n);
+        n++;
+    }
+    assert_int_equal(h.n, n);
+    freeifaddrs(all);
+    hosts_free(hosts);
+    profile_free(p);
+    diag_fini(&d);
+}
+
 static void hosts_that_are_switched_off(void **state)
 {
     world_begin(&w);
@@ -473,6 +508,7 @@ int main(void)
         cmocka_unit_test(without_fake_addresses),
         cmocka_unit_test(aaaa_is_empty_where_ipv6_is_off),
         cmocka_unit_test(names_the_user_wrote_down),
+        cmocka_unit_test(the_machine_has_its_own_addresses),
         cmocka_unit_test(hosts_that_are_switched_off),
         cmocka_unit_test(aliases_that_lead_in_circles_are_skipped),
         cmocka_unit_test(the_systems_hosts_file),

@@ -49,12 +49,18 @@ static void drop(struct reverse *r, struct entry *e)
     free(e);
 }
 
+/* Addresses of a company's or a home's own network are: rules may go by the names of its hosts. */
+static bool is_global_unicast(const struct addr *a)
+{
+    return !addr_is_loopback(a) && !addr_is_link_local(a) && !addr_is_multicast(a) && !addr_is_unspecified(a);
+}
+
 void reverse_note(struct reverse *r, const struct addr *a, const char *name, uint32_t ttl, uint64_t now_ms)
 {
     size_t len = strlen(name);
     struct entry *e = find(r, a);
 
-    if (addr_is_private(a) || addr_is_multicast(a) || addr_is_unspecified(a))
+    if (!is_global_unicast(a))
         return;
     if (e)
         drop(r, e);

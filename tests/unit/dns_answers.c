@@ -417,6 +417,7 @@ static void only_so_many_names_are_remembered(void **state)
 {
     struct reverse *r = reverse_new();
     struct addr a = { 4, { 11, 0, 0, 0 } }, lan = { 4, { 10, 0, 0, 1 } };
+    static const char *const nobodys[] = { "127.0.0.1", "169.254.0.1", "224.0.0.251", "0.0.0.0", "::1", "fe80::1", "ff02::fb", "::" };
 
     for (uint32_t i = 0; i < REVERSE_MAX + 10; i++) {
         char name[32];
@@ -432,8 +433,13 @@ static void only_so_many_names_are_remembered(void **state)
         assert_int_equal(reverse_find(r, &a, 5999) != NULL, i >= 10);
     }
     assert_null(reverse_find(r, &a, 6000));
-    reverse_note(r, &lan, "nas.test", 60, 5000);
-    assert_null(reverse_find(r, &lan, 5000));
+    reverse_note(r, &lan, "nas.test", 60, 5000); /* a rule may go by the name of a machine of the LAN */
+    assert_string_equal(reverse_find(r, &lan, 5000), "nas.test");
+    for (size_t i = 0; i < sizeof(nobodys) / sizeof(nobodys[0]); i++) {
+        addr_parse(nobodys[i], &a);
+        reverse_note(r, &a, "nobody.test", 60, 5000);
+        assert_null(reverse_find(r, &a, 5000));
+    }
     reverse_free(r);
 }
 

@@ -6,6 +6,7 @@ dns_client.py ms NAME TYPE [SERVER]: asks once and says "rcode answers milliseco
 dns_client.py flood N ADDRESS: asks for N new names, and more until 4 seconds are over, as fast as they are answered, 100 under way; no address may go to two
     names within a second, none to ADDRESS
 dns_client.py nag SECONDS RATE SUFFIX: asks for so many names below SUFFIX per second, new ones every time; says what came
+dns_client.py prefetch SECONDS NAME...: asks for a name, whose answer holds for so long, until a newer answer comes; in time: says when; too late: tries the next one
 dns_client.py hold HOST PORT FILE: connects, says so in FILE, waits for the end and says how it came"""
 import os
 import select
@@ -153,6 +154,25 @@ def nag(seconds, rate, suffix):
                 code = s.recv(4096)[3] & 15
                 codes[code] = codes.get(code, 0) + 1
     print(f"{n} questions, answers by code: {codes}")
+
+
+def prefetch(seconds, *all_names):
+    s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    s.connect(("127.0.0.1", 53))
+    for name in all_names:
+        ttls, first = [], None
+        while first is None or time.monotonic() < first + int(seconds):
+            s.send(query(len(ttls), name, "A"))
+            if select.select([s], [], [], 1)[0]:
+                a = s.recv(4096)
+                first = first or time.monotonic()
+                ttls.append(struct.unpack("!I", a[a.index(0, 12) + 5 + 6:][:4])[0])
+                took = time.monotonic() - first
+                if len(ttls) > 1 and ttls[-1] > ttls[-2] and took < int(seconds):
+                    print(f"{name}: a new answer after {took:.1f} of {seconds} s")
+                    return
+            time.sleep(0.1)
+    sys.exit(f"no answer was fetched before the last one was over: {ttls}")
 
 
 def hold(host, port, path):

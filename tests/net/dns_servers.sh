@@ -167,17 +167,6 @@ ip -n "$APP" address add 10.79.0.2/24 dev side
 ip -n "$APP" link set side up
 ip -n "$APP" link set otherside up
 shunt_start "$DIR/p.yaml"
-# who NAME [TYPE]: the first address, how it was answered, by which server
-who() {
-    ctl dns "$@" --json 2>/dev/null >"$DIR/said" || { echo "none nobody nobody"; return; }
-    jq -r '"\(.Answer[0].data // "none") \(.answered.by) \(.answered.server // "nobody")"' <"$DIR/said"
-}
-# answers NAME ADDRESS SERVER
-answers() {
-    local said
-    said=$(who "$1")
-    [ "$said" = "$2 server $3" ] || fail "$1: $said instead of $2 server $3: $(tail -n 3 "$DIR/shunt.log")"
-}
 
 say "every way to ask"
 while read -r name address server; do

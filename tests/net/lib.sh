@@ -161,6 +161,18 @@ shunt_worker() { pgrep -P "$SHUNT_PID" | head -n 1; }
 # ctl VERB...: the command line of the running shunt
 ctl() { local verb=$1; shift; ip netns exec "$APP" "$SHUNT" "$verb" -d "$DIR/state" "$@"; }
 
+# who NAME [TYPE]: the first address, how it was answered, by which server
+who() {
+    ctl dns "$@" --json 2>/dev/null >"$DIR/said" || { echo "none nobody nobody"; return; }
+    jq -r '"\(.Answer[0].data // "none") \(.answered.by) \(.answered.server // "nobody")"' <"$DIR/said"
+}
+# answers NAME ADDRESS SERVER
+answers() {
+    local said
+    said=$(who "$1")
+    [ "$said" = "$2 server $3" ] || fail "$1: $said instead of $2 server $3: $(tail -n 3 "$DIR/shunt.log")"
+}
+
 # the machine's network state as text: must be the same before and after
 net_state() {
     in_app ip -details link show

@@ -1,4 +1,5 @@
-"""slow_dns.py ADDRESS SECONDS: a name server that answers every A with its own address, so much later
+"""slow_dns.py ADDRESS SECONDS [FILE]: a name server that answers every A with its own address, so much later; in FILE a line for each question: name, type, and the
+    options behind it (EDNS) in hex
 slow_dns.py ask ADDRESS N DOMAIN: asks N names at once; says how long the last answer took; status 1 when one is missing"""
 import heapq
 import os
@@ -9,7 +10,15 @@ import sys
 import time
 
 
-def serve(address, delay):
+def note(query, end, log):
+    labels, at = [], 12
+    while query[at]:
+        labels.append(query[at + 1:at + 1 + query[at]].decode("ascii", "replace"))
+        at += 1 + query[at]
+    print(".".join(labels), struct.unpack("!H", query[end - 4:end - 2])[0], query[end + 11:].hex(), file=log, flush=True)
+
+
+def serve(address, delay, log=None):
     s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     s.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
     s.bind((address, 53))
@@ -19,6 +28,8 @@ def serve(address, delay):
         if select.select([s], [], [], wait)[0]:
             query, peer = s.recvfrom(4096)
             end = query.index(0, 12) + 5
+            if log:
+                note(query, end, log)
             answer = query[:2] + b"\x81\x80" + struct.pack("!4H", 1, query[end - 4:end - 2] == b"\0\1", 0, 0) + query[12:end]
             if query[end - 4:end - 2] == b"\0\1":
                 answer += b"\xc0\x0c" + struct.pack("!2HIH", 1, 1, 60, 4) + socket.inet_aton(address)
@@ -47,4 +58,4 @@ def ask(address, n, domain):
 
 if sys.argv[1] == "ask":
     ask(sys.argv[2], int(sys.argv[3]), sys.argv[4])
-serve(sys.argv[1], float(sys.argv[2]))
+serve(sys.argv[1], float(sys.argv[2]), open(sys.argv[3], "w") if len(sys.argv) > 3 else None)

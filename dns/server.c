@@ -25,6 +25,7 @@
 #include "dns/private.h"
 
 #define BATCH     64
+#define CLIENTS   128 /* of a batch, with room between them; a power of two */
 #define ROUNDS    4 /* batches of one socket in a turn */
 #define QUERY_MAX 4096
 #define CONNS_MAX 128
@@ -74,6 +75,7 @@ static struct {
 
 /* Answers, and how they leave: each message takes a stretch of `order`. */
 struct parcel {
+    struct parcel *next, *last; /* of the same client; last counts in its first one only */
     struct sockaddr_storage peer;
     socklen_t peer_len;
     struct addr from; /* ver 0: the socket's own address */
@@ -84,7 +86,8 @@ struct parcel {
 static struct {
     struct parcel parcel[BATCH];
     unsigned n;
-    struct listener *of; /* whose */
+    struct parcel *firsts[CLIENTS]; /* by client; NULL = none */
+    struct listener *of;            /* whose */
     struct mmsghdr msg[BATCH];
     struct iovec order[BATCH];
     struct parcel *whose[BATCH]; /* of order */
@@ -125,6 +128,23 @@ static bool same_way(const struct parcel *a, const struct parcel *b)
     return a->peer_len == b->peer_len && !memcmp(&a->peer, &b->peer, a->peer_len) && addr_eq(&a->from, &b->from);
 }
 
+/* p stands behind the last one of its client, or is its first. */
+static void join_client(struct parcel *p, const struct endpoint *client)
+{
+    uint32_t w[4], at;
+    struct parcel *first;
+
+    memcpy(w, client->ip.b, sizeof(w));
+    at = ((w[0] ^ w[1] ^ w[2] ^ w[3]) + client->port) * 0x9e3779b1u >> 16;
+    while ((first = out.firsts[at % CLIENTS]) && !same_way(first, p))
+        at++;
+    if (first)
+        first->last = first->last->next = p;
+    else
+        out.firsts[at % CLIENTS] = p->last = p;
+    p->next = NULL;
+}
+
 static void pack(struct parcel *p)
 {
     p->packed = true;
@@ -132,17 +152,17 @@ static void pack(struct parcel *p)
     out.order[out.n_order++] = (struct iovec){ p->data, p->len };
 }
 
-/* The longest answer that waits for first's client, and all that are as long; one that is shorter may be the last. */
+/* From first on: the longest answer that waits for its client, and all that are as long; one that is shorter may be the last. */
 static unsigned pack_for(struct parcel *first)
 {
-    struct parcel *end = out.parcel + out.n, *shorter = NULL;
+    struct parcel *shorter = NULL;
     unsigned n = 0, longest = 0;
 
-    for (struct parcel *p = first; p < end; p++)
-        if (!p->packed && p->len > longest && same_way(p, first))
+    for (struct parcel *p = first; p; p = p->next)
+        if (!p->packed && p->len > longest)
             longest = p->len;
-    for (struct parcel *p = first; p < end && (n + 1) * longest < AT_ONCE; p++) {
-        if (p->packed || !same_way(p, first))
+    for (struct parcel *p = first; p && (n + 1) * longest < AT_ONCE; p = p->next) {
+        if (p->packed)
             continue;
         if (p->len < longest) {
             shorter = p;
@@ -213,6 +233,7 @@ static void flush_out(void)
         }
         done += n > 0 ? (unsigned)n : 1; /* one that cannot be sent is left out: its client asks again */
     }
+    memset(out.firsts, 0, sizeof(out.firsts));
     out.n = 0;
     out.of = NULL;
 }
@@ -240,6 +261,7 @@ static void udp_reply(void *arg, const struct endpoint *client, const struct end
     p->len = (uint16_t)len;
     p->packed = false;
     memcpy(p->data, msg, len);
+    join_client(p, client);
     loop_defer(l->d->loop, &l->flush);
 }
 

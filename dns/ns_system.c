@@ -36,20 +36,22 @@ struct inner {
 
 /* ---- files ---- */
 
-/* Where servers are written down: lines that begin with a word, then addresses. %s is the interface, %u its number. */
+/* Where servers are written down: lines that begin with a word, then addresses. */
 struct source {
     const char *path, *word;
+    enum { WHOLE, NAME, NUMBER } by; /* of the interface, what stands between path and rest */
+    const char *rest;
 };
 static const struct source of_system[] = {
-    { "/run/systemd/resolve/resolv.conf", "nameserver" },
-    { "/etc/resolv.conf", "nameserver" },
+    { "/run/systemd/resolve/resolv.conf", "nameserver", WHOLE, NULL },
+    { "/etc/resolv.conf", "nameserver", WHOLE, NULL },
 };
 static const struct source of_link[] = {
-    { "/run/systemd/netif/leases/%2$u", "DNS=" },
-    { "/run/systemd/resolve/netif/%2$u", "SERVERS=" },
-    { "/run/resolvconf/interface/%1$s.dhclient", "nameserver" },
-    { "/run/dhcpcd/resolv.conf/%1$s.dhcp", "nameserver" },
-    { "/var/lib/dhcp/dhclient.%1$s.leases", "option domain-name-servers" },
+    { "/run/systemd/netif/leases/", "DNS=", NUMBER, "" },
+    { "/run/systemd/resolve/netif/", "SERVERS=", NUMBER, "" },
+    { "/run/resolvconf/interface/", "nameserver", NAME, ".dhclient" },
+    { "/run/dhcpcd/resolv.conf/", "nameserver", NAME, ".dhcp" },
+    { "/var/lib/dhcp/dhclient.", "option domain-name-servers", NAME, ".leases" },
 };
 
 struct found {
@@ -95,11 +97,14 @@ static void read_file(const struct dns *d, const char *path, const char *word, s
 unsigned ns_system_find(const struct dns *d, const struct ns_spec *n, struct endpoint *out, unsigned max)
 {
     struct found f = { out, 0, max };
-    char path[128];
+    char path[PATH_MAX], number[16];
 
+    snprintf(number, sizeof(number), "%u", if_nametoindex(n->host));
     for (size_t i = 0; n->kind == NS_DHCP && !f.n && i < sizeof(of_link) / sizeof(of_link[0]); i++) {
-        snprintf(path, sizeof(path), of_link[i].path, n->host, if_nametoindex(n->host));
-        read_file(d, path, of_link[i].word, &f);
+        const struct source *s = &of_link[i];
+
+        snprintf(path, sizeof(path), "%s%s%s", s->path, s->by == NUMBER ? number : n->host, s->rest);
+        read_file(d, path, s->word, &f);
     }
     for (size_t i = 0; !f.n && i < sizeof(of_system) / sizeof(of_system[0]); i++)
         read_file(d, of_system[i].path, of_system[i].word, &f);

@@ -151,12 +151,12 @@ static bool build_lists(const struct reading *rd, struct routes *r)
 {
     const struct cfg_dns *c = &rd->p->dns;
     bool rules = c->respect_rules;
-    struct ns_list *main;
+    struct ns_list *l;
 
     if (!(r->boot_list = boot_servers(rd, &c->default_nameserver)))
         return false;
-    main = ns_list_new(rd->d, &c->nameserver, rules, "dns.nameserver", rd->diag);
-    return (r->main_list = or_open_servers(rd, main, &c->nameserver, rules, "dns.nameserver")) &&
+    l = ns_list_new(rd->d, &c->nameserver, rules, "dns.nameserver", rd->diag);
+    return (r->main_list = or_open_servers(rd, l, &c->nameserver, rules, "dns.nameserver")) &&
            (r->fallback_list = ns_list_new(rd->d, &c->fallback, rules, "dns.fallback", rd->diag)) &&
            (r->direct_list = ns_list_new(rd->d, &c->direct_nameserver, false, "dns.direct-nameserver", rd->diag)) &&
            (r->server_list = ns_list_new(rd->d, &c->proxy_server_nameserver, false, "dns.proxy-server-nameserver", rd->diag));

@@ -139,8 +139,8 @@ static void back(void)
     for (unsigned c = 0; c < 3; c++) {
         qsort(all[c], BACK_ROUNDS, sizeof(double), by_size);
         qsort(own[c], BACK_ROUNDS, sizeof(double), by_size);
-        printf("back      %6u addresses, %s:  %.1f ns the best, %.1f ns the middle one; %.1f of them the bench's\n", cases[c].n, cases[c].when,
-               all[c][0], all[c][BACK_ROUNDS / 2], own[c][0]);
+        printf("back      %6u addresses, %s:  %.1f ns the best, %.1f ns the middle one; %.1f of them the bench's\n", cases[c].n,
+               cases[c].when, all[c][0], all[c][BACK_ROUNDS / 2], own[c][0]);
     }
 }
 

@@ -629,7 +629,8 @@ static void what_is_taken_away(void **state)
 {
     static const uint16_t v6[] = { T_AAAA }, both[] = { T_A, T_AAAA }, https[] = { T_HTTPS };
     const char *unchanged = "NOERROR rd ra | a.test TYPE255 | a.test 60 CNAME b.test | b.test 60 AAAA 2001:db8::1 | "
-                            "b.test 60 A 192.0.2.1 | a.test 60 TYPE46 18 bytes | test 60 SOA 40 bytes | c.test 60 AAAA 2001:db8::2 | OPT 1232";
+                            "b.test 60 A 192.0.2.1 | a.test 60 TYPE46 18 bytes | test 60 SOA 40 bytes | "
+                            "c.test 60 AAAA 2001:db8::2 | OPT 1232";
     static const uint8_t sig[18] = { 0, T_AAAA };
     size_t full;
 

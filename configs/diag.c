@@ -285,6 +285,44 @@ static void mask_secrets(char *s)
     }
 }
 
+#define TOKEN_MIN 16
+
+static void stars(char *s, size_t n)
+{
+    memset(s, '*', n);
+}
+
+/* A piece of a path that nobody would have chosen as a name: a subscription's address is its key. */
+static bool is_token(const char *s, size_t n)
+{
+    return n >= TOKEN_MIN && strcspn(s, "0123456789") < n && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") >= n;
+}
+
+/* What is secret in URLs: who logs in, values of a query, tokens in a path. */
+static void mask_urls(char *s)
+{
+    while ((s = strstr(s, "://"))) {
+        size_t authority = strcspn(s += 3, " \"'/?#,}]"), n;
+        char *at = memrchr(s, '@', authority);
+
+        if (at)
+            stars(s, (size_t)(at - s));
+        for (s += authority; *s == '/'; s += n) {
+            n = strcspn(++s, " \"'/?#,}]");
+            if (is_token(s, n))
+                stars(s, n);
+        }
+        for (; *s == '?' || *s == '&'; s += n) {
+            n = strcspn(++s, " \"'=&#,}]");
+            if (s[n] != '=')
+                continue;
+            s += n + 1;
+            n = strcspn(s, " \"'&#,}]");
+            stars(s, n);
+        }
+    }
+}
+
 /* Where the window of what is shown begins: the line's beginning, or behind a separator, so that no tail of a secret is shown without its
  * key. */
 static const char *window_start(const struct cursor *c)
@@ -313,6 +351,7 @@ static void show_line(struct cursor *c, FILE *to)
         raw[i] = start[i] == '\t' || !start[i] ? ' ' : start[i];
     raw[len] = 0;
     mask_secrets(raw);
+    mask_urls(raw);
     log_safe(raw, len, safe, sizeof(safe));
     log_safe(raw, before, caret_text, sizeof(caret_text));
     fprintf(to, "    %s%s\n    %*s^\n", start == c->line ? "" : "...", safe, width_of(caret_text) + (start == c->line ? 0 : 3), "");

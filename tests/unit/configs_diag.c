@@ -92,6 +92,8 @@ static void secrets_are_stars(void **state)
     static const char *const lines[] = {
         "password: hunter2", "- {name: a, password: \"hunter2\", port: 1}", "{\"password\": \"hunter2\"}", "PASSWORD:   'hunter2'", "obfs-password: hunter2, x: 1",
         "uuid: hunter2", "private-key: hunter2", "psk: hunter2", "secret: hunter2 # x", "token: hunter2", "auth-str: hunter2", "pre-shared-key: hunter2",
+        "nameserver: [ 'https://me:hunter2@9.9.9.9/dns-query' ]", "url: https://sub.test/api?flag=*******&key=hunter2", "- socks5://hunter2@h:1080#a",
+        "  url: \"https://sub.test/*******?hunter=1&t=hunter2\", interval: 1", "url: https://sub.test/link/hunter2hunter2hunter2/clash.yaml",
     };
 
     for (size_t i = 0; i < LEN(lines); i++) {
@@ -104,6 +106,27 @@ static void secrets_are_stars(void **state)
         if (strstr(got, "hunter2"))
             fail_msg("%s", got);
         assert_non_null(strstr(got, "*******"));
+        free(got);
+        diag_fini(&d);
+    }
+}
+
+static void what_is_no_secret_of_an_url_is_shown(void **state)
+{
+    static const char *const lines[] = {
+        "- https://dns.test/dns-query", "url: https://cdn.test/gh/someone/rules@release/geosite-category-games.mrs", "a: [ http://h:80/x?y, 'b@c' ]",
+        "url: https://sub.test/configuration-of-the-day/2024", "://", "x: a://?/&",
+    };
+
+    for (size_t i = 0; i < LEN(lines); i++) {
+        struct diag d;
+        char *got;
+
+        diag_init(&d, "f", lines[i], strlen(lines[i]), false);
+        diag_warn(&d, 1, 1, "", "bad-value", "x");
+        got = printed(&d, false);
+        if (!strstr(got, lines[i]))
+            fail_msg("%s", got);
         free(got);
         diag_fini(&d);
     }
@@ -245,6 +268,7 @@ int main(void)
         cmocka_unit_test(the_caret_stands_under_the_character),
         cmocka_unit_test(a_long_line_is_shown_around_the_caret),
         cmocka_unit_test(secrets_are_stars),
+        cmocka_unit_test(what_is_no_secret_of_an_url_is_shown),
         cmocka_unit_test(messages_are_sorted_and_printable),
         cmocka_unit_test(words_that_are_near),
         cmocka_unit_test(searches_are_counted),

@@ -6,7 +6,7 @@
  *   chunk:  length 2, masked - or sealed, 2 + 16 | data, sealed | padding 0..63          length: of data, tag and padding
  *
  * Both masks come from one SHAKE128 stream per direction: first, where there is padding, its length, then the length's mask. An empty chunk
- * is the end; the end of the stream below without it is an error. Without chunks the body is raw, and ends with the stream below.
+ * is the end; so is the end of the stream below between two chunks (many servers do no better), but not inside one. Without chunks the body is raw.
  *
  * Datagrams. One chunk is one datagram; above, it has its length in front (2 bytes), so that borders survive. In the buffer that length
  * takes the place of the chunk's own.
@@ -349,9 +349,14 @@ static int open_next(struct layer *y, struct cursor *to)
     return k->want == UNKNOWN ? open_length(k) : open_chunk(k, to);
 }
 
+/* Between two chunks it is the end, with the mark or without: many servers leave it out. */
 static int at_eof(struct layer *y)
 {
-    return of(y)->answer_len >= 0 || y->n_in ? -ERR_PROTO : -ERR_EARLY;
+    const struct vmess *k = of(y);
+
+    if (k->open && !y->n_in && k->want == UNKNOWN)
+        return -STREAM_EOF;
+    return k->answer_len >= 0 || y->n_in ? -ERR_PROTO : -ERR_EARLY;
 }
 
 static void half_fini(struct half *h)

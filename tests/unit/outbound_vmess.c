@@ -712,14 +712,18 @@ static void test_every_flipped_bit_is_refused(void **state)
     }
 }
 
+/* Servers of today end without the mark, and a download through them that ended so was reset; inside a chunk the end is no end. */
 static void test_cut_at_every_byte(void **state)
 {
     size_t len = 1000, got;
 
     for (ssize_t cut = 0; cut <= (ssize_t)len; cut++) {
         int r = hostile(VMESS_AES, 21, -1, cut, &got, &len);
+        size_t missing = len - (size_t)cut, mark = 18 + VMESS_TAG, second = 18 + 50 + VMESS_TAG, first = 18 + 20 + VMESS_TAG;
+        bool between = missing == 0 || missing == mark || missing == mark + second || missing == mark + second + first;
 
-        assert_int_equal(r, cut == 0 ? -ERR_EARLY : cut == (ssize_t)len ? -STREAM_EOF : -ERR_PROTO);
+        assert_int_equal(r, cut == 0 ? -ERR_EARLY : between ? -STREAM_EOF : -ERR_PROTO);
+        assert_int_equal(got, missing <= mark ? 70 : missing <= mark + second ? 20 : 0);
     }
 }
 

@@ -346,13 +346,13 @@ static size_t piece_of(struct mmsghdr *m)
 
 static void deliver(struct udp *u, struct mmsghdr *m)
 {
-    struct endpoint from = u->peer;
+    struct dest from = { .at = u->peer };
     const uint8_t *data = m->msg_hdr.msg_iov->iov_base;
     size_t piece = piece_of(m), left = m->msg_len;
 
     if (m->msg_hdr.msg_flags & MSG_TRUNC)
         return;
-    if (!u->connected && endpoint_from_sockaddr(m->msg_hdr.msg_name, &from) < 0)
+    if (!u->connected && endpoint_from_sockaddr(m->msg_hdr.msg_name, &from.at) < 0)
         return;
     do {
         size_t n = left < piece ? left : piece;

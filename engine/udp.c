@@ -8,6 +8,7 @@
  * While a fact is missing, a few datagrams wait in the pair, oldest dropped. A reply is mapped back by its sender: the pair with
  * that destination; else a named pair whose real address it is (known when we resolved it, learnt from the first
  * reply on that port when the proxy resolved it); else it is a stranger's, delivered under the stranger's own address.
+ * Some servers name the sender as we did: then it is the pair of that name.
  *
  * A pair ends by idleness: 10 s for DNS, 60 s unanswered, tun.udp-timeout once answered. A rejected pair stays 5 s, so that a program
  * that repeats itself costs a table look-up and not a log line. A session closes with its last pair.
@@ -202,8 +203,19 @@ static void touch(struct udp_pair *p)
     p->last_ms = loop_now(p->f.eng->loop);
 }
 
+static struct udp_pair *pair_of_name(struct udp_session *s, const struct dest *from)
+{
+    list_each_safe(n, tmp, &s->named) {
+        struct udp_pair *p = container_of(n, struct udp_pair, in_named);
+
+        if (p->f.meta.dst.at.port == from->at.port && !strcmp(p->f.meta.dst.host, from->host))
+            return p;
+    }
+    return NULL;
+}
+
 /* Whose answer is this? NULL: a stranger's. */
-static struct udp_pair *pair_of_reply(struct udp_session *s, const struct endpoint *from)
+static struct udp_pair *pair_of_address(struct udp_session *s, const struct endpoint *from)
 {
     struct udp_pair *p = find_pair(s->eng, &s->src, from), *open = NULL;
 
@@ -221,12 +233,14 @@ static struct udp_pair *pair_of_reply(struct udp_session *s, const struct endpoi
     return open;
 }
 
-static void on_packet(struct pktsess *pkt, const struct endpoint *from, const void *buf, size_t len)
+static void on_packet(struct pktsess *pkt, const struct dest *from, const void *buf, size_t len)
 {
     struct udp_session *s = pkt->owner;
-    struct udp_pair *p = pair_of_reply(s, from);
-    const struct endpoint *as = p ? &p->f.meta.orig : from;
+    struct udp_pair *p = from->host ? pair_of_name(s, from) : pair_of_address(s, &from->at);
+    const struct endpoint *as = p ? &p->f.meta.orig : &from->at;
 
+    if (!p && from->host) /* a name that this source does not talk to (any more) has no address here */
+        return;
     if (p) {
         bool first = !p->answered;
 

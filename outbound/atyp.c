@@ -5,6 +5,8 @@
 
 #include <string.h>
 
+#include "core/err.h"
+
 static size_t put_port(uint8_t *out, size_t n, uint16_t port)
 {
     out[n] = (uint8_t)(port >> 8);
@@ -72,4 +74,23 @@ void atyp_get(struct rd *r, struct endpoint *at, struct span *name)
         at->ip = addr_v6(b.p);
     else if (!spells_address(&b, &at->ip))
         *name = b;
+}
+
+int sender_set(struct sender *s, const struct endpoint *at, const struct span *name)
+{
+    s->at = *at;
+    s->host[0] = 0;
+    if (addr_is_set(&at->ip))
+        return 0;
+    return name->len && host_normalise((const char *)name->p, name->len, s->host) == 0 ? 0 : -ERR_PROTO;
+}
+
+void sender_get(struct rd *r, struct sender *s)
+{
+    struct endpoint at;
+    struct span name;
+
+    atyp_get(r, &at, &name);
+    if (sender_set(s, &at, &name) < 0)
+        r->bad = true;
 }

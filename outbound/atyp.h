@@ -19,4 +19,18 @@ size_t atyp_put(uint8_t out[ATYP_MAX], const struct dest *to);
  * makes r bad. */
 void atyp_get(struct rd *r, struct endpoint *at, struct span *name);
 
+/* Who sent a datagram: an address, or the name that we sent to (servers that looked it up themselves may say that). */
+struct sender {
+    struct endpoint at;      /* ip.ver 0: a name */
+    char host[HOST_MAX + 1]; /* normalised; "" when it is an address */
+};
+/* From what atyp_get() and its like got. 0, or -ERR_PROTO when that is neither. */
+int sender_set(struct sender *s, const struct endpoint *at, const struct span *name);
+/* Reads one; whatever is none makes r bad. */
+void sender_get(struct rd *r, struct sender *s);
+static inline struct dest sender_dest(const struct sender *s)
+{
+    return (struct dest){ s->at, *s->host ? s->host : NULL };
+}
+
 #endif

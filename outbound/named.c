@@ -185,7 +185,7 @@ static void named_close(struct pktsess *p)
 
 static const struct pkt_ops named_ops = { .name = "named", .send = named_send, .close = named_close };
 
-static void on_packet(struct pktsess *below, const struct endpoint *from, const void *buf, size_t len)
+static void on_packet(struct pktsess *below, const struct dest *from, const void *buf, size_t len)
 {
     struct named_udp *u = below->owner;
 

@@ -1,7 +1,7 @@
 /*
  * pkt_codec.c - datagrams as frames in a stream
  *
- * Replies come from addresses; one that names its sender instead is refused, because nobody could say whose answer it is.
+ * Replies come from addresses, or from the name that was sent to: servers that look it up themselves may say that back.
  */
 #include "outbound/pkt_codec.h"
 
@@ -40,28 +40,34 @@ static size_t trojan_put(struct pkt_state *st, const struct dest *to, const void
     return put_data(out, at + 2, buf, len);
 }
 
-/* An address as SOCKS5 writes it. 1: whole; 0: more bytes; -ERR_PROTO: of an unknown type, or a name. */
-static int get_atyp(struct rd *r, struct endpoint *at)
+/* The length of an address as SOCKS5 writes it, its two first bytes known: 0 for an unknown type. */
+static size_t atyp_size(const uint8_t b[2])
 {
-    uint8_t type = rd_left(r) ? *r->p : ATYP_V4;
-    struct span name;
-
-    if (type != ATYP_V4 && type != ATYP_V6)
-        return -ERR_PROTO;
-    atyp_get(r, at, &name);
-    return rd_ok(r);
+    switch (b[0]) {
+    case ATYP_V4: return 1 + 4 + 2;
+    case ATYP_V6: return 1 + 16 + 2;
+    case ATYP_NAME: return 2 + (size_t)b[1] + 2;
+    default: return 0;
+    }
 }
 
-static int trojan_get(struct pkt_state *st, struct rd *r, struct endpoint *from, struct span *payload)
+static int trojan_get(struct pkt_state *st, struct rd *r, struct sender *from, struct span *payload)
 {
-    int whole = get_atyp(r, from);
-    uint16_t len = rd_be16(r);
-    struct span crlf = rd_span(r, 2);
+    struct span crlf, address;
+    uint16_t len;
+    struct rd a;
 
-    if (whole < 0)
-        return whole;
+    if (rd_left(r) >= 2 && !atyp_size(r->p))
+        return -ERR_PROTO;
+    address = rd_span(r, rd_left(r) < 2 ? SIZE_MAX : atyp_size(r->p));
+    len = rd_be16(r);
+    crlf = rd_span(r, 2);
     if (!rd_ok(r))
         return 0;
+    a = rd_from(address.p, address.len);
+    sender_get(&a, from);
+    if (!rd_ok(&a))
+        return -ERR_PROTO;
     if (crlf.p[0] != '\r' || crlf.p[1] != '\n')
         return -ERR_PROTO;
     *payload = rd_span(r, len);
@@ -78,7 +84,7 @@ static size_t length_put(struct pkt_state *st, const struct dest *to, const void
     return put_data(out, put_be16(out, len), buf, len);
 }
 
-static int length_get(struct pkt_state *st, struct rd *r, struct endpoint *from, struct span *payload)
+static int length_get(struct pkt_state *st, struct rd *r, struct sender *from, struct span *payload)
 {
     *payload = rd_span(r, rd_be16(r));
     *from = st->peer;
@@ -101,7 +107,7 @@ static size_t packetaddr_put(struct pkt_state *st, const struct dest *to, const 
     return put_data(out, put_be16(at + n, to->at.port), buf, len);
 }
 
-static int packetaddr_get(struct pkt_state *st, struct rd *r, struct endpoint *from, struct span *payload)
+static int packetaddr_get(struct pkt_state *st, struct rd *r, struct sender *from, struct span *payload)
 {
     struct span frame = rd_span(r, rd_be16(r)), b;
     struct rd f = rd_from(frame.p, frame.len);
@@ -110,11 +116,12 @@ static int packetaddr_get(struct pkt_state *st, struct rd *r, struct endpoint *f
     if (!rd_ok(r))
         return 0;
     b = rd_span(&f, type == 1 ? 4 : 16);
-    *from = (struct endpoint){ .port = rd_be16(&f) };
+    from->at.port = rd_be16(&f);
+    from->host[0] = 0;
     *payload = rd_span(&f, rd_left(&f));
     if (!rd_ok(&f) || (type != 1 && type != 2))
         return -ERR_PROTO;
-    from->ip = type == 1 ? addr_v4(b.p) : addr_v6(b.p);
+    from->at.ip = type == 1 ? addr_v4(b.p) : addr_v6(b.p);
     return 1;
 }
 
@@ -157,13 +164,10 @@ static int xudp_meta(struct pkt_state *st, const struct span *s, uint8_t *status
     if (rd_u8(&m) != MUX_UDP)
         return -ERR_PROTO;
     vmess_get_addr(&m, &at, &name);
-    if (!rd_ok(&m) || !addr_is_set(&at.ip))
-        return -ERR_PROTO;
-    st->peer = at;
-    return 0;
+    return rd_ok(&m) ? sender_set(&st->peer, &at, &name) : -ERR_PROTO;
 }
 
-static int xudp_get(struct pkt_state *st, struct rd *r, struct endpoint *from, struct span *payload)
+static int xudp_get(struct pkt_state *st, struct rd *r, struct sender *from, struct span *payload)
 {
     struct span meta = rd_span(r, rd_be16(r)), data = { 0 };
     uint8_t status, option;
@@ -185,7 +189,7 @@ static int xudp_get(struct pkt_state *st, struct rd *r, struct endpoint *from, s
     if (!(option & MUX_DATA))
         payload->p = NULL;
     *from = st->peer;
-    return payload->p && !addr_is_set(&from->ip) ? -ERR_PROTO : 1;
+    return payload->p && !addr_is_set(&from->at.ip) && !*from->host ? -ERR_PROTO : 1;
 }
 
 const struct pkt_codec pkt_xudp = { .name = "xudp", .most = VMESS_DATAGRAM_MAX, .put = xudp_put, .get = xudp_get };
@@ -203,19 +207,20 @@ static size_t uot1_put(struct pkt_state *st, const struct dest *to, const void *
     return put_data(out, put_be16(out + n, len), buf, len);
 }
 
-static int uot_get(struct pkt_state *st, struct rd *r, struct endpoint *from, struct span *payload)
+static int uot_get(struct pkt_state *st, struct rd *r, struct sender *from, struct span *payload)
 {
     uint8_t type = rd_u8(r);
-    struct span ip = rd_span(r, type == 0 ? 4 : 16);
+    struct span b = rd_span(r, type == 0 ? 4 : type == 1 ? 16 : rd_u8(r));
+    struct endpoint at = { .port = rd_be16(r) };
 
-    *from = (struct endpoint){ .port = rd_be16(r) };
     *payload = rd_span(r, rd_be16(r));
-    if (type > 1)
+    if (type > 2)
         return -ERR_PROTO;
     if (!rd_ok(r))
         return 0;
-    from->ip = type == 0 ? addr_v4(ip.p) : addr_v6(ip.p);
-    return 1;
+    if (type < 2)
+        at.ip = type == 0 ? addr_v4(b.p) : addr_v6(b.p);
+    return sender_set(from, &at, &b) < 0 ? -ERR_PROTO : 1;
 }
 
 /* Version 2 begins with "not connected" and a destination that is then of no use. */

@@ -14,10 +14,11 @@
 
 #include "core/addr.h"
 #include "core/reader.h"
+#include "outbound/atyp.h"
 
 /* What a stream's codec remembers. Zeroed; peer is set for those with one destination per stream. */
 struct pkt_state {
-    struct endpoint peer; /* who answers, or answered last */
+    struct sender peer; /* who answers, or answered last */
     bool begun;
 };
 
@@ -32,7 +33,7 @@ struct pkt_codec {
     size_t (*put)(struct pkt_state *st, const struct dest *to, const void *buf, size_t len, uint8_t *out);
     /* Takes one frame from r. 1: from and payload (lent) are set, or payload->p is NULL when the frame carries none; 0: it is not whole
      * yet; -STREAM_EOF, -ERR_PROTO. */
-    int (*get)(struct pkt_state *st, struct rd *r, struct endpoint *from, struct span *payload);
+    int (*get)(struct pkt_state *st, struct rd *r, struct sender *from, struct span *payload);
 };
 
 extern const struct pkt_codec pkt_trojan, pkt_length, pkt_packetaddr, pkt_xudp, pkt_uot1, pkt_uot2;

@@ -7,15 +7,14 @@
  * A stream that takes no more makes `out` fill up; then datagrams are dropped, as a full socket would. A frame once in `out` is sent as a
  * whole. Whatever ends the stream ends the session; its user opens another.
  *
- * One destination per stream: the session is a list of such sessions, each for one destination, whose replies come from it. A destination
- * that is only a name is nobody's address; its replies come from an address made up for it (240.0.0.0/4, which nobody has), so that they
- * are told apart.
+ * One destination per stream: the session is a list of such sessions, each for one destination, whose replies come from it, address or name.
  *
  * Memory: buffers are pooled and held only while something is in them.
  */
 #include "outbound/pktstream.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -130,14 +129,16 @@ static int parse(struct pktstream *u)
 
     while (r > 0 && !u->dead && rd_left(&all)) {
         struct rd rd = all;
-        struct endpoint from;
+        struct sender from;
         struct span payload;
+        struct dest who;
 
         if ((r = u->way->codec->get(&u->st, &rd, &from, &payload)) <= 0)
             break;
         u->o->answered = true;
+        who = sender_dest(&from);
         if (payload.p && u->p.on_packet)
-            u->p.on_packet(&u->p, &from, payload.p, payload.len);
+            u->p.on_packet(&u->p, &who, payload.p, payload.len);
         all = rd;
     }
     u->n_in = (uint32_t)rd_left(&all);
@@ -198,18 +199,14 @@ static void on_ready(struct stream *s, unsigned what)
 
 /* ---- the stream ---- */
 
-/* Who answers where an answer does not say: the destination; one that is only a name is nobody's address. */
-static struct endpoint made_up(uint16_t port)
+/* Who answers where an answer does not say: the destination. */
+static struct sender peer_of(const struct dest *to)
 {
-    static uint32_t n;
-    uint32_t ip = 0xf0000000u | (n++ & 0x0effffffu);
+    struct sender s = { .at = to->at };
 
-    return (struct endpoint){ addr_v4((uint8_t[]){ (uint8_t)(ip >> 24), (uint8_t)(ip >> 16), (uint8_t)(ip >> 8), (uint8_t)ip }), port };
-}
-
-static struct endpoint peer_of(const struct dest *to)
-{
-    return addr_is_set(&to->at.ip) ? to->at : made_up(to->at.port);
+    if (!addr_is_set(&to->at.ip) && to->host)
+        snprintf(s.host, sizeof(s.host), "%s", to->host);
+    return s;
 }
 
 static void on_dialled(struct dial *d, struct stream *s, int err)
@@ -344,7 +341,7 @@ static void sub_close(struct sub *s)
     loop_defer(s->many->o->env->loop, &s->reap);
 }
 
-static void on_sub_packet(struct pktsess *p, const struct endpoint *from, const void *buf, size_t len)
+static void on_sub_packet(struct pktsess *p, const struct dest *from, const void *buf, size_t len)
 {
     struct pktmany *m = ((struct sub *)p->owner)->many;
 

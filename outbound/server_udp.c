@@ -97,7 +97,7 @@ int server_udp_send(struct server_udp *u, const void *buf, size_t len)
     return pkt_send(u->sock, &u->to, buf, len);
 }
 
-bool server_udp_is_peer(const struct server_udp *u, const struct endpoint *from)
+bool server_udp_is_peer(const struct server_udp *u, const struct dest *from)
 {
-    return !u->o->via || u->to.host || endpoint_eq(from, &u->to.at);
+    return !u->o->via || u->to.host || endpoint_eq(&from->at, &u->to.at);
 }

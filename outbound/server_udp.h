@@ -27,6 +27,6 @@ void server_udp_stop(struct server_udp *u);
 /* One datagram to the server, once it is ready. 0 or -err. */
 int server_udp_send(struct server_udp *u, const void *buf, size_t len);
 /* May a datagram from there be the server's? Behind a name nobody knows; then the protocol must tell. */
-bool server_udp_is_peer(const struct server_udp *u, const struct endpoint *from);
+bool server_udp_is_peer(const struct server_udp *u, const struct dest *from);
 
 #endif

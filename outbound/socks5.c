@@ -126,16 +126,15 @@ int socks5_reply(const uint8_t *b, size_t n, struct endpoint *at, struct span *n
     return rd_ok(&r) ? 0 : -ERR_PROTO;
 }
 
-int socks5_udp_open(const void *b, size_t n, struct endpoint *from, struct span *payload)
+int socks5_udp_open(const void *b, size_t n, struct sender *from, struct span *payload)
 {
     struct rd r = rd_from(b, n);
-    struct span name;
     uint8_t frag;
 
     rd_skip(&r, 2);
     frag = rd_u8(&r);
-    atyp_get(&r, from, &name);
-    if (!rd_ok(&r) || frag || !addr_is_set(&from->ip))
+    sender_get(&r, from);
+    if (!rd_ok(&r) || frag)
         return -ERR_PROTO;
     *payload = rd_span(&r, rd_left(&r));
     return 0;
@@ -469,14 +468,17 @@ static void send_waiting(void *arg, const struct dest *to, const void *buf, size
     send_framed(arg, to, buf, len);
 }
 
-static void on_packet(struct pktsess *sock, const struct endpoint *peer, const void *buf, size_t len)
+static void on_packet(struct pktsess *sock, const struct dest *peer, const void *buf, size_t len)
 {
     struct s5_udp *u = sock->owner;
-    struct endpoint from;
+    struct sender from;
     struct span payload;
+    struct dest who;
 
-    if (u->p.on_packet && server_udp_is_peer(&u->relay, peer) && socks5_udp_open(buf, len, &from, &payload) == 0)
-        u->p.on_packet(&u->p, &from, payload.p, payload.len);
+    if (!u->p.on_packet || !server_udp_is_peer(&u->relay, peer) || socks5_udp_open(buf, len, &from, &payload) < 0)
+        return;
+    who = sender_dest(&from);
+    u->p.on_packet(&u->p, &who, payload.p, payload.len);
 }
 
 static void on_sock_dead(struct pktsess *sock, int err)

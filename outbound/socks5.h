@@ -19,7 +19,7 @@ int socks5_auth_reply(const uint8_t b[2]);
 size_t socks5_reply_size(const uint8_t *b, size_t n);
 /* Reads a complete reply: 0 and the bound address (a name: at->ip.ver 0, *name lends it), or why not: -ECONNREFUSED, -ENETUNREACH, ... */
 int socks5_reply(const uint8_t *b, size_t n, struct endpoint *at, struct span *name);
-/* One datagram from a relay: its sender and payload (lent). -ERR_PROTO for fragments, unknown address types and senders that are names. */
-int socks5_udp_open(const void *b, size_t n, struct endpoint *from, struct span *payload);
+/* One datagram from a relay: its sender and payload (lent). -ERR_PROTO for fragments and unknown address types. */
+int socks5_udp_open(const void *b, size_t n, struct sender *from, struct span *payload);
 
 #endif

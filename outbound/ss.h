@@ -99,14 +99,14 @@ void ss_stream_trim(void);
 /* One datagram of the older edition: salt | sealed (address | payload). out needs len + SS_UDP_EXTRA bytes. Returns its length or -err. */
 #define SS_UDP_EXTRA (SS_KEY_MAX + ATYP_MAX + SS_TAG)
 ssize_t ss_udp_seal(const struct ss_key *k, const uint8_t *salt, const struct dest *to, const void *buf, size_t len, uint8_t *out);
-/* Opens one into out (len bytes). from: its sender; *payload lies in out. -ERR_AUTH, or -ERR_PROTO when what was sealed makes no sense (or has a
- * name for a sender). */
-int ss_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t *out, struct endpoint *from, struct span *payload);
+/* Opens one into out (len bytes). from: its sender; *payload lies in out. -ERR_AUTH, or -ERR_PROTO when what was sealed makes no
+ * sense. */
+int ss_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t *out, struct sender *from, struct span *payload);
 
 /* The same three things for old methods; only head and address are looked at, so whatever comes is taken for an answer. iv: SS_KEY_MAX random bytes. */
 struct stream *ss_old_stream_new(struct loop *l, const struct ss_key *key, struct stream *down, const uint8_t *head, size_t head_len);
 ssize_t ss_old_udp_seal(const struct ss_key *k, const uint8_t *iv, const struct dest *to, const void *buf, size_t len, uint8_t *out);
-int ss_old_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t *out, struct endpoint *from, struct span *payload);
+int ss_old_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t *out, struct sender *from, struct span *payload);
 uint8_t ss_old_key_len(enum ss_old m);
 
 /* A datagram session to a node's server. key must live as long as the session is not closed. 0 or -err. */
@@ -158,6 +158,6 @@ void ss22_udp_fini(struct ss22_udp *u);
 ssize_t ss22_udp_seal(struct ss22_udp *u, uint64_t now, unsigned pad, const uint8_t nonce[24], const struct dest *to, const void *buf, size_t len,
                       uint8_t *out);
 /* Opens one into out (len bytes). As ss_udp_open(); -ERR_CLOCK when the clocks differ, -ERR_AUTH for one heard before. */
-int ss22_udp_open(struct ss22_udp *u, uint64_t now, const uint8_t *buf, size_t len, uint8_t *out, struct endpoint *from, struct span *payload);
+int ss22_udp_open(struct ss22_udp *u, uint64_t now, const uint8_t *buf, size_t len, uint8_t *out, struct sender *from, struct span *payload);
 
 #endif

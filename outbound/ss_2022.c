@@ -287,11 +287,11 @@ static int pass_once(struct ss22_udp *u, const uint8_t block[BLOCK], uint64_t no
     return 0;
 }
 
-int ss22_udp_open(struct ss22_udp *u, uint64_t now, const uint8_t *buf, size_t len, uint8_t *out, struct endpoint *from,
+int ss22_udp_open(struct ss22_udp *u, uint64_t now, const uint8_t *buf, size_t len, uint8_t *out, struct sender *from,
                   struct span *payload)
 {
     struct opened o;
-    struct span id, name;
+    struct span id;
     uint8_t type;
     uint64_t then;
     struct rd r;
@@ -304,8 +304,8 @@ int ss22_udp_open(struct ss22_udp *u, uint64_t now, const uint8_t *buf, size_t l
     then = rd_be64(&r);
     id = rd_span(&r, 8);
     rd_skip(&r, rd_be16(&r));
-    atyp_get(&r, from, &name);
-    if (!rd_ok(&r) || type != FROM_SERVER || !addr_is_set(&from->ip))
+    sender_get(&r, from);
+    if (!rd_ok(&r) || type != FROM_SERVER)
         return -ERR_PROTO;
     if (memcmp(id.p, u->id, 8) != 0)
         return -ERR_AUTH;

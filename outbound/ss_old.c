@@ -282,11 +282,11 @@ ssize_t ss_old_udp_seal(const struct ss_key *k, const uint8_t *iv, const struct 
     return r < 0 ? r : (ssize_t)(m->iv_len + head_len + len);
 }
 
-int ss_old_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t *out, struct endpoint *from, struct span *payload)
+int ss_old_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t *out, struct sender *from, struct span *payload)
 {
     const struct method *m = method_of(k);
     struct rd r = rd_from(buf, len);
-    struct span iv = rd_span(&r, m->iv_len), rest = rd_span(&r, rd_left(&r)), name;
+    struct span iv = rd_span(&r, m->iv_len), rest = rd_span(&r, rd_left(&r));
     struct dir d = { 0 };
     int err;
 
@@ -298,8 +298,8 @@ int ss_old_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint
     if (err < 0)
         return err;
     r = rd_from(out, rest.len);
-    atyp_get(&r, from, &name);
-    if (!rd_ok(&r) || !addr_is_set(&from->ip))
+    sender_get(&r, from);
+    if (!rd_ok(&r))
         return -ERR_PROTO;
     *payload = rd_span(&r, rd_left(&r));
     return 0;

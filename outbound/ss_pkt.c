@@ -86,11 +86,12 @@ static void note_bad(struct ss_pkt *u, size_t len, int err)
     out_note_error(u->o, err);
 }
 
-static void on_packet(struct pktsess *sock, const struct endpoint *peer, const void *buf, size_t len)
+static void on_packet(struct pktsess *sock, const struct dest *peer, const void *buf, size_t len)
 {
     struct ss_pkt *u = sock->owner;
-    struct endpoint from;
+    struct sender from;
     struct span payload;
+    struct dest who;
     uint8_t *out;
     int r;
 
@@ -102,7 +103,8 @@ static void on_packet(struct pktsess *sock, const struct endpoint *peer, const v
         r = (u->key->cipher->old ? ss_old_udp_open : ss_udp_open)(u->key, buf, len, out, &from, &payload);
     if (r == 0) {
         u->o->answered = true;
-        u->p.on_packet(&u->p, &from, payload.p, payload.len);
+        who = sender_dest(&from);
+        u->p.on_packet(&u->p, &who, payload.p, payload.len);
     } else {
         note_bad(u, len, r);
     }

@@ -41,10 +41,10 @@ static int open_body(const struct ss_key *k, const uint8_t *salt, const struct s
     return r;
 }
 
-int ss_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t *out, struct endpoint *from, struct span *payload)
+int ss_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t *out, struct sender *from, struct span *payload)
 {
     struct rd r = rd_from(buf, len);
-    struct span salt = rd_span(&r, k->len), sealed = rd_span(&r, rd_left(&r)), name;
+    struct span salt = rd_span(&r, k->len), sealed = rd_span(&r, rd_left(&r));
     int err;
 
     if (!rd_ok(&r) || sealed.len < SS_TAG)
@@ -52,8 +52,8 @@ int ss_udp_open(const struct ss_key *k, const uint8_t *buf, size_t len, uint8_t 
     if ((err = open_body(k, salt.p, &sealed, out)) < 0)
         return err;
     r = rd_from(out, sealed.len - SS_TAG);
-    atyp_get(&r, from, &name);
-    if (!rd_ok(&r) || !addr_is_set(&from->ip))
+    sender_get(&r, from);
+    if (!rd_ok(&r))
         return -ERR_PROTO;
     *payload = rd_span(&r, rd_left(&r));
     return 0;

@@ -60,13 +60,13 @@ static void on_done(struct dial *d, struct stream *s, int err)
 static void datagram(const uint8_t *b, size_t n)
 {
     uint8_t *copy = malloc(n ? n : 1);
-    struct endpoint from;
+    struct sender from;
     struct span payload;
 
     if (!copy)
         abort();
     memcpy(copy, b, n);
-    if (socks5_udp_open(copy, n, &from, &payload) == 0 && (payload.p < copy || payload.p + payload.len != copy + n || !addr_is_set(&from.ip)))
+    if (socks5_udp_open(copy, n, &from, &payload) == 0 && (payload.p < copy || payload.p + payload.len != copy + n || addr_is_set(&from.at.ip) == (*from.host != 0)))
         abort();
     free(copy);
 }

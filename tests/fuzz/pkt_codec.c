@@ -18,7 +18,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     all_of_it = rd_from(data + 1, size - 1);
     while (r > 0 && rd_left(&all_of_it)) {
         struct rd rd = all_of_it;
-        struct endpoint from = { 0 };
+        struct sender from = { 0 };
         struct span payload = { 0 };
 
         r = c->get(&st, &rd, &from, &payload);

@@ -34,7 +34,7 @@ static void run_datagram(const struct ss_key *k, const uint8_t *data, size_t siz
 {
     static uint8_t out[70000];
     struct ss22_udp u = { 0 };
-    struct endpoint from;
+    struct sender from;
     struct span payload;
 
     if (ss22_udp_init(&u, k, id) == 0 && ss22_udp_open(&u, 8, data, size, out, &from, &payload) == 0 &&

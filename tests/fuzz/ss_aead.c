@@ -131,7 +131,7 @@ static void datagram(struct rd *r)
     struct span b = rd_span(r, rd_left(r));
     size_t salt = k->len, n = b.len;
     uint8_t *in = calloc(1, salt + n + SS_TAG), *out;
-    struct endpoint from;
+    struct sender from;
     struct span payload;
     struct ss_dir d = { 0 };
 
@@ -147,7 +147,7 @@ static void datagram(struct rd *r)
     }
     must((out = malloc(n ? n : 1)) != NULL);
     if (ss_udp_open(k, in, n, out, &from, &payload) == 0) {
-        must(sealed && addr_is_set(&from.ip));
+        must(sealed && (addr_is_set(&from.at.ip) != (*from.host != 0)));
         must(payload.p >= out && payload.p + payload.len == out + b.len);
         must(!payload.len || !memcmp(payload.p, b.p + b.len - payload.len, payload.len));
     }

@@ -56,13 +56,13 @@ static void stream(const struct ss_key *k, size_t portion, struct span says)
 static void datagram(const struct ss_key *k, struct span says)
 {
     uint8_t *in = malloc(says.len + 1), *out = malloc(says.len + 1);
-    struct endpoint from;
+    struct sender from;
     struct span payload;
 
     must(in && out);
     memcpy(in, says.p, says.len);
     if (ss_old_udp_open(k, in, says.len, out, &from, &payload) == 0)
-        must(addr_is_set(&from.ip) && payload.p >= out && payload.p + payload.len <= out + says.len);
+        must((addr_is_set(&from.at.ip) != (*from.host != 0)) && payload.p >= out && payload.p + payload.len <= out + says.len);
     free(in);
     free(out);
 }

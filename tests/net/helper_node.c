@@ -450,14 +450,14 @@ struct udp {
     int dead;
 };
 
-static void on_packet(struct pktsess *p, const struct endpoint *from, const void *buf, size_t len)
+static void on_packet(struct pktsess *p, const struct dest *from, const void *buf, size_t len)
 {
     struct udp *u = p->owner;
 
     u->n_got++;
     if (len == u->n_want && !memcmp(buf, u->want, len))
         u->got = true;
-    if (len == 8 && !memcmp(buf, "STRANGER", 8) && from->port != target.at.port)
+    if (len == 8 && !memcmp(buf, "STRANGER", 8) && from->at.port != target.at.port)
         u->stranger = true;
 }
 

@@ -577,14 +577,14 @@ struct session {
     uint32_t expect;
 };
 
-static void on_packet(struct pktsess *p, const struct endpoint *from, const void *buf, size_t len)
+static void on_packet(struct pktsess *p, const struct dest *from, const void *buf, size_t len)
 {
     struct session *s = p->owner;
     uint32_t k;
 
     s->n++;
     s->len = len;
-    s->from = *from;
+    s->from = from->at;
     memcpy(s->last, buf, len);
     if (s->in_order && len >= 4) {
         memcpy(&k, buf, 4);

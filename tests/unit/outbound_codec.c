@@ -103,7 +103,9 @@ struct frame {
 static const struct frame frames[] = {
     { &pkt_trojan, "017f000001468500040d0a70696e67", 1, "127.0.0.1:18053", "ping" },
     { &pkt_trojan, "0420010db8000000000000000000000001003500000d0a", 1, "[2001:db8::1]:53", "" },
-    { &pkt_trojan, "0304612e6263003500000d0a", -ERR_PROTO },
+    { &pkt_trojan, "0304612e6263003500000d0a", 1, "a.bc:53", "" }, /* the name that was sent to */
+    { &pkt_trojan, "0304612e2063003500000d0a", -ERR_PROTO },
+    { &pkt_trojan, "0300003500000d0a", -ERR_PROTO },
     { &pkt_trojan, "02", -ERR_PROTO },
     { &pkt_trojan, "017f000001468500040d0b70696e67", -ERR_PROTO },
     { &pkt_length, "000470696e67", 1, "9.9.9.9:9", "ping" },
@@ -122,18 +124,21 @@ static const struct frame frames[] = {
     { &pkt_xudp, "000400000302", -ERR_PROTO },
     { &pkt_xudp, "0003000002", -ERR_PROTO },
     { &pkt_xudp, "000c00000201010035010102030400" "0171", -ERR_PROTO }, /* TCP */
-    { &pkt_xudp, "000d" "00000201" "02" "0035" "0204612e6263" "000171", -ERR_PROTO }, /* a name */
+    { &pkt_xudp, "000d" "00000201" "02" "0035" "0204612e6263" "000171", 1, "a.bc:53", "q" },
+    { &pkt_xudp, "000d" "00000201" "02" "0035" "0204612e2063" "000171", -ERR_PROTO },
     { &pkt_xudp, "000a" "00000201" "02" "0035" "010102" "000171", -ERR_PROTO },
     { &pkt_uot1, "00010203040035000171", 1, "1.2.3.4:53", "q" },
     { &pkt_uot2, "0120010db80000000000000000000000010035" "0000", 1, "[2001:db8::1]:53", "" },
-    { &pkt_uot1, "0204612e62630035000171", -ERR_PROTO },
+    { &pkt_uot1, "0204612e62630035000171", 1, "a.bc:53", "q" },
+    { &pkt_uot1, "0200003500017100", -ERR_PROTO },
+    { &pkt_uot1, "0304612e62630035000171", -ERR_PROTO },
 };
 
 static struct pkt_state fresh(void)
 {
     struct pkt_state st = { 0 };
 
-    endpoint_parse("9.9.9.9:9", &st.peer);
+    endpoint_parse("9.9.9.9:9", &st.peer.at);
     return st;
 }
 
@@ -143,9 +148,10 @@ static void test_frames_of_servers(void **state)
         uint8_t b[128];
         size_t n = unhex(frames[i].hex, b);
         struct pkt_state st = fresh();
-        struct endpoint from;
+        struct sender from;
         struct span payload;
-        char text[ENDPOINT_STRLEN];
+        char text[DEST_STRLEN];
+        struct dest who;
         struct rd r;
         int got;
 
@@ -159,7 +165,8 @@ static void test_frames_of_servers(void **state)
         assert_int_equal(payload.p != NULL, frames[i].data != NULL);
         if (!frames[i].data)
             continue;
-        assert_string_equal(endpoint_str(&from, text), frames[i].from);
+        who = sender_dest(&from);
+        assert_string_equal(dest_str(&who, text), frames[i].from);
         assert_int_equal(payload.len, strlen(frames[i].data));
         assert_memory_equal(payload.p, frames[i].data, payload.len);
     }
@@ -173,7 +180,7 @@ static void test_cut_at_every_byte(void **state)
 
         for (size_t cut = 0; cut < n; cut++) {
             struct pkt_state st = fresh(), before = st;
-            struct endpoint from;
+            struct sender from;
             struct span payload;
             struct rd r = rd_from(b, cut);
             int got = frames[i].c->get(&st, &r, &from, &payload);

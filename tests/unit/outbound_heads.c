@@ -490,10 +490,10 @@ static unsigned n_packets;
 static struct endpoint last_from;
 static char last_text[64];
 
-static void on_packet(struct pktsess *p, const struct endpoint *from, const void *buf, size_t len)
+static void on_packet(struct pktsess *p, const struct dest *from, const void *buf, size_t len)
 {
     n_packets++;
-    last_from = *from;
+    last_from = from->at;
     snprintf(last_text, sizeof(last_text), "%.*s", (int)len, (const char *)buf);
 }
 

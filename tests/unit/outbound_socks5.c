@@ -91,7 +91,9 @@ static void test_datagrams(void **state)
         { "00000001010203040035", 0, "1.2.3.4:53", 0 },
         { "0000000420010db800000000000000000000000100357172", 0, "[2001:db8::1]:53", 2 },
         { "0000010101020304003571", -ERR_PROTO, NULL, 0 }, /* a fragment */
-        { "0000000304686f7374003571", -ERR_PROTO, NULL, 0 },
+        { "0000000304486f7374003571", 0, "host:53", 1 },
+        { "00000003007100357171", -ERR_PROTO, NULL, 0 }, /* a name of no letter */
+        { "00000003036100620035", -ERR_PROTO, NULL, 0 }, /* and of no host */
         { "00000001010203", -ERR_PROTO, NULL, 0 },
         { "0000", -ERR_PROTO, NULL, 0 },
         { "", -ERR_PROTO, NULL, 0 },
@@ -100,14 +102,16 @@ static void test_datagrams(void **state)
     for (size_t i = 0; i < N(cases); i++) {
         uint8_t b[64];
         size_t n = unhex(cases[i].hex, b);
-        struct endpoint from;
+        struct sender from;
         struct span payload;
-        char buf[ENDPOINT_STRLEN];
+        char buf[DEST_STRLEN];
+        struct dest who;
 
         assert_int_equal(socks5_udp_open(b, n, &from, &payload), cases[i].want);
         if (cases[i].want < 0)
             continue;
-        assert_string_equal(endpoint_str(&from, buf), cases[i].from);
+        who = sender_dest(&from);
+        assert_string_equal(dest_str(&who, buf), cases[i].from);
         assert_int_equal(payload.len, cases[i].len);
     }
 }
@@ -282,12 +286,12 @@ struct ear {
     char text[64];
 };
 
-static void on_packet(struct pktsess *p, const struct endpoint *from, const void *buf, size_t len)
+static void on_packet(struct pktsess *p, const struct dest *from, const void *buf, size_t len)
 {
     struct ear *e = p->owner;
 
     e->heard = true;
-    e->from = *from;
+    e->from = from->at;
     snprintf(e->text, sizeof(e->text), "%.*s", (int)len, (const char *)buf);
 }
 

@@ -161,7 +161,7 @@ static void test_datagrams_as_published(void **state)
     for (size_t i = 0; i < N(vectors); i++) {
         struct ss_key k = key_of(vectors[i].name);
         size_t salt_len = k.len;
-        struct endpoint from;
+        struct sender from;
         struct span payload;
         ssize_t n = ss_udp_seal(&k, salt, &to, "q", 1, got);
 
@@ -169,7 +169,7 @@ static void test_datagrams_as_published(void **state)
         assert_memory_equal(got, salt, salt_len);
         assert_memory_equal(got + salt_len, want, (size_t)n - salt_len);
         assert_int_equal(ss_udp_open(&k, got, (size_t)n, plain, &from, &payload), 0);
-        assert_true(endpoint_eq(&from, &to.at));
+        assert_true(endpoint_eq(&from.at, &to.at));
         assert_int_equal(payload.len, 1);
         assert_int_equal(payload.p[0], 'q');
     }
@@ -676,7 +676,7 @@ static void test_bad_datagrams(void **state)
     uint8_t salt[SS_KEY_MAX] = { 9 }, b[512], out[512];
     struct ss_key k = key_of("aes-256-gcm");
     struct dest to = { .at = { .port = 53 } };
-    struct endpoint from;
+    struct sender from;
     struct span payload;
     ssize_t len;
 
@@ -690,7 +690,14 @@ static void test_bad_datagrams(void **state)
         assert_true(ss_udp_open(&k, b, (size_t)i, out, &from, &payload) < 0);
     }
     assert_int_equal(ss_udp_open(&k, b, (size_t)len, out, &from, &payload), 0);
-    to = (struct dest){ .at = { .port = 53 }, .host = "a.name" }; /* a sender that is a name is nobody we could answer for */
+    assert_string_equal(from.host, "");
+    to = (struct dest){ .at = { .port = 53 }, .host = "A.name" }; /* a server that looked the name up may say it back */
+    len = ss_udp_seal(&k, salt, &to, "payload", 7, b);
+    assert_int_equal(ss_udp_open(&k, b, (size_t)len, out, &from, &payload), 0);
+    assert_string_equal(from.host, "a.name");
+    assert_int_equal(from.at.port, 53);
+    assert_false(addr_is_set(&from.at.ip));
+    to.host = "no host"; /* a blank */
     len = ss_udp_seal(&k, salt, &to, "payload", 7, b);
     assert_int_equal(ss_udp_open(&k, b, (size_t)len, out, &from, &payload), -ERR_PROTO);
     assert_int_equal(ss_udp_seal(&k, salt, &(struct dest){ .at = { .port = 53 } }, "x", 1, b), -ERR_NAME);

@@ -551,13 +551,13 @@ static size_t seal_reply(struct pair *p, const struct reply *q, const char *text
 static int open_reply(struct pair *p, uint64_t now, const uint8_t *b, size_t n, const char *want)
 {
     uint8_t out[2048];
-    struct endpoint from;
+    struct sender from;
     struct span payload;
     char text[ENDPOINT_STRLEN];
     int r = ss22_udp_open(&p->us, now, b, n, out, &from, &payload);
 
     if (r == 0) {
-        assert_string_equal(endpoint_str(&from, text), "1.2.3.4:53");
+        assert_string_equal(endpoint_str(&from.at, text), "1.2.3.4:53");
         assert_int_equal(payload.len, strlen(want));
         assert_memory_equal(payload.p, want, payload.len);
     }
@@ -577,7 +577,7 @@ static void test_replies(void **state)
         { { 1, NOW - 31, 5, server_id, our_id, "1.2.3.4:53", 0 }, -ERR_CLOCK },
         { { 0, NOW, 6, server_id, our_id, "1.2.3.4:53", 0 }, -ERR_PROTO },
         { { 1, NOW, 7, server_id, other, "1.2.3.4:53", 0 }, -ERR_AUTH },
-        { { 1, NOW, 8, server_id, our_id, "a.name", 0 }, -ERR_PROTO },
+        { { 1, NOW, 8, server_id, our_id, "no host", 0 }, -ERR_PROTO },
         { { 1, NOW, 1, server_id, our_id, "1.2.3.4:53", 0 }, -ERR_AUTH }, /* again */
         { { 1, NOW, 4, server_id, our_id, "1.2.3.4:53", 0 }, 0 },         /* what was refused is not remembered */
     };

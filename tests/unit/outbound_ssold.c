@@ -73,14 +73,14 @@ static void test_as_another_program_writes_it(void **state)
     for (size_t i = 0; i < N(vectors); i++) {
         struct ss_key k = key_of(vectors[i].name);
         size_t n = unhex(vectors[i].hex, want), iv_len = vectors[i].iv_len;
-        struct endpoint from;
+        struct sender from;
         struct span payload;
 
         assert_int_equal(ss_old_udp_seal(&k, iv, &to, text, sizeof(text) - 1, got), iv_len + n);
         assert_memory_equal(got, iv, iv_len);
         assert_memory_equal(got + iv_len, want, n);
         assert_int_equal(ss_old_udp_open(&k, got, iv_len + n, plain, &from, &payload), 0);
-        assert_true(endpoint_eq(&from, &to.at));
+        assert_true(endpoint_eq(&from.at, &to.at));
         assert_int_equal(payload.len, sizeof(text) - 1);
         assert_memory_equal(payload.p, text, payload.len);
         ss_key_fini(&k);
@@ -92,7 +92,7 @@ static void test_datagrams_that_are_none(void **state)
     static uint8_t big[SS_DATAGRAM_MAX + 600], plain[SS_DATAGRAM_MAX + 600];
     struct dest to = somewhere(), nowhere = { .at.port = 1 };
     struct ss_key k = key_of("aes-256-cfb");
-    struct endpoint from;
+    struct sender from;
     struct span payload;
     uint8_t iv[SS_KEY_MAX] = { 0 };
 
@@ -122,7 +122,7 @@ static void test_first_bytes_ride_with_the_address(void **state)
             bool answered = false;
             struct stream *s = ss_stream_new(l, &k, &pair->b.s, head, sizeof(head), &answered);
             uint8_t wire[256], plain[256];
-            struct endpoint from;
+            struct sender from;
             struct span payload;
             ssize_t n;
 
@@ -131,7 +131,7 @@ static void test_first_bytes_ride_with_the_address(void **state)
             n = stream_read(&pair->a.s, &(struct iovec){ wire, sizeof(wire) }, 1);
             assert_int_equal(n, vectors[i].iv_len + sizeof(head) + (first ? 5 : 0));
             assert_int_equal(ss_old_udp_open(&k, wire, (size_t)n, plain, &from, &payload), 0);
-            assert_int_equal(from.port, 53);
+            assert_int_equal(from.at.port, 53);
             assert_int_equal(payload.len, first ? 5 : 0);
             assert_memory_equal(payload.p, "hello", payload.len);
             assert_int_equal(stream_write(s, NULL, 0), 0); /* nothing more to flush */
@@ -157,7 +157,7 @@ static void test_bytes_both_ways_through_every_temper(void **state)
     static uint8_t down[TOTAL + 64], up[TOTAL + 64], plain[TOTAL + 64], buf[4096];
     struct dest to = somewhere();
     uint8_t iv[SS_KEY_MAX];
-    struct endpoint from;
+    struct sender from;
     struct span payload;
 
     memset(iv, 9, sizeof(iv));

@@ -27,13 +27,13 @@ struct ear {
     char text[64];
 };
 
-static void on_packet(struct pktsess *p, const struct endpoint *from, const void *buf, size_t len)
+static void on_packet(struct pktsess *p, const struct dest *from, const void *buf, size_t len)
 {
     struct ear *e = p->owner;
 
     e->heard = true;
     e->n++;
-    e->from = *from;
+    e->from = from->at;
     snprintf(e->text, sizeof(e->text), "%.*s", (int)len, (const char *)buf);
 }
 
@@ -209,7 +209,8 @@ static size_t hear(uint8_t out[2048], struct span *payload, struct endpoint *to,
     ssize_t n = datagram(b, sizeof(b), from);
 
     assert_true(n > 0);
-    assert_int_equal(ss_udp_open(&key, b, (size_t)n, out, to, payload), 0);
+    assert_int_equal(ss_udp_open(&key, b, (size_t)n, out, &at, payload), 0);
+    *to = at.at;
     return payload->len;
 }
 
@@ -238,6 +239,7 @@ static void test_ss_both_ways(void **state)
 
     assert_int_equal(open_ear(&e, "ss"), 0);
     addr_parse("9.9.9.9", &to.at.ip);
+    struct sender at;
     assert_int_equal(pkt_send(e.p, &to, "query", 5), 0); /* even before the socket is there */
     assert_int_equal(hear(out, &payload, &asked, &from), 5);
     assert_memory_equal(payload.p, "query", 5);

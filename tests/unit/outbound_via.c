@@ -267,12 +267,12 @@ struct ear {
     struct endpoint from;
 };
 
-static void on_packet(struct pktsess *p, const struct endpoint *from, const void *buf, size_t len)
+static void on_packet(struct pktsess *p, const struct dest *from, const void *buf, size_t len)
 {
     struct ear *e = p->owner;
 
     e->heard = true;
-    e->from = *from;
+    e->from = from->at;
     snprintf(e->text, sizeof(e->text), "%.*s", (int)len, (const char *)buf);
 }
 
@@ -335,7 +335,7 @@ static void test_ss_datagrams_behind_socks5(void **state)
 {
     struct dest to = { .at.port = 53, .host = "dest.example" };
     struct sockaddr_storage from;
-    struct endpoint target;
+    struct sender target;
     struct span payload;
     uint8_t got[512], plain[512];
     struct ear e;
@@ -348,7 +348,8 @@ static void test_ss_datagrams_behind_socks5(void **state)
     n = datagram(got, sizeof(got), &from);
     assert_true(n > 10 + SS_TAG);
     assert_memory_equal(got, "\0\0\0\x01\xc0\x00\x02\x09\x13\x88", 10); /* a is asked to send it to u's server */
-    assert_int_equal(ss_udp_open(&key, got + 10, (size_t)n - 10, plain, &target, &payload), -ERR_PROTO); /* opens; a name is no sender */
+    assert_int_equal(ss_udp_open(&key, got + 10, (size_t)n - 10, plain, &target, &payload), 0);
+    assert_string_equal(target.host, "dest.example");
     answer(&from, "192.0.2.66", 5000, "forged"); /* not u's server */
     answer(&from, "192.0.2.9", 5000, "answer");
     assert_true(world_until(&w, &e.heard));

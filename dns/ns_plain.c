@@ -44,6 +44,7 @@ struct channel {
     struct addr at;
     char interface[IF_NAMESIZE]; /* to leave by; "" = any */
     uint32_t mark;
+    int err; /* why its newest socket cannot leave; c-ares would say "refused" */
     bool tcp, gone;
     unsigned sent, running;
     struct list_head watches;
@@ -181,10 +182,10 @@ static void channel_retire(struct channel *ch)
 static int on_socket(ares_socket_t fd, int type, void *arg)
 {
     struct channel *ch = arg;
-
     struct sock_way way = { *ch->interface ? ch->interface : NULL, ch->mark };
 
-    return sock_leave_by(fd, &way, &ch->at) < 0 ? -1 : 0;
+    ch->err = sock_leave_by(fd, &way, &ch->at);
+    return ch->err < 0 ? -1 : 0;
 }
 
 static int open_ares(struct channel *ch)
@@ -347,7 +348,7 @@ static void on_answer(void *arg, int status, int timeouts, unsigned char *msg, i
     struct channel *ch = s->ch;
 
     ch->running--;
-    s->err = status == ARES_SUCCESS ? 0 : ares_to_err(status);
+    s->err = status == ARES_SUCCESS ? 0 : status == ARES_ECONNREFUSED && ch->err ? ch->err : ares_to_err(status);
     if (!s->err && !(s->msg = malloc((size_t)len)))
         s->err = -ENOMEM;
     if (!s->err) {

@@ -37,7 +37,8 @@ static const struct hint {
     { -ECONNREFUSED, "nobody listens there: check server and port, and that it runs" },
     { -ETIMEDOUT, "it does not answer: check server and port, and that it runs" },
     { -EHOSTUNREACH, "there is no way to it: check server" },
-    { -ENETUNREACH, "there is no way to it: check server, ip-version and ipv6" },
+    { -ENETUNREACH, "there is no way to it: check server, interface-name, ip-version and ipv6" },
+    { -ENODEV, "check interface-name: this machine has no interface of that name" },
 };
 #define N_HINTS (sizeof(hints) / sizeof(hints[0]))
 _Static_assert(N_HINTS <= 32, "a bit for each in struct outbound");
@@ -62,7 +63,7 @@ static struct outbound *node_of(struct outbound *o)
 static bool note(struct outbound *o, int err)
 {
     o = node_of(o);
-    if (o->ops->action != OUT_PROXY)
+    if (o->ops->action != OUT_PROXY && err != -ENODEV) /* what is direct has no server, but it can have an interface */
         return false;
     for (unsigned i = 0; i < N_HINTS; i++)
         if (hints[i].err == err) {

@@ -33,7 +33,7 @@ struct name {
 
 struct named_udp {
     struct pktsess p;
-    const struct outbound *o;
+    struct outbound *o;
     const struct out_env *env;
     struct pktsess *below;
     struct list_head names;
@@ -49,9 +49,11 @@ static bool may_use(const struct named_udp *u, const struct addr *ip)
 
 static int send_addr(struct named_udp *u, const struct endpoint *at, const void *buf, size_t len)
 {
-    if (!may_use(u, &at->ip))
-        return -ENETUNREACH;
-    return pkt_send(u->below, &(struct dest){ .at = *at }, buf, len);
+    int r = may_use(u, &at->ip) ? pkt_send(u->below, &(struct dest){ .at = *at }, buf, len) : -ENETUNREACH;
+
+    if (r == -ENODEV)
+        out_note_error(u->o, r);
+    return r;
 }
 
 /* ---- names ---- */

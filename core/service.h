@@ -23,6 +23,7 @@ struct lookup {
     const char *host; /* the caller's, until done or cancel */
     uint8_t why;      /* enum lookup_for */
     uint8_t depth;    /* look-ups that wait for this one: meta.depth of the dial it is for; 0 = none */
+    uint8_t only;     /* 4 or 6: addresses of that version are waited for, others are of no use; 0: either */
     struct addr addr[LOOKUP_MAX];
     int n;                                    /* IPv4 first, then IPv6 */
     void (*done)(struct lookup *l, int err);  /* 0 with n >= 1, or -ERR_NAME, -ETIMEDOUT, ... */

@@ -254,6 +254,20 @@ int sock_connect(const struct endpoint *to, const struct sock_opts *opts)
     return r < 0 ? r : fd;
 }
 
+int sock_probe(const struct addr *to, const struct sock_way *way)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = endpoint_to_sockaddr(&(struct endpoint){ *to, 9 }, &ss);
+    int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), r;
+
+    if (fd < 0)
+        return -errno;
+    if ((r = sock_leave_by(fd, way, to)) == 0 && connect(fd, (struct sockaddr *)&ss, len) < 0)
+        r = -errno;
+    close(fd);
+    return r;
+}
+
 int sock_error(int fd)
 {
     int err = 0;

@@ -31,6 +31,8 @@ struct sock_opts {
 int sock_connect(const struct endpoint *to, const struct sock_opts *opts);
 /* The same for a socket that a library made, before it is connected to `to`. 0 or -errno. */
 int sock_leave_by(int fd, const struct sock_way *way, const struct addr *to);
+/* Is there a way to this address? 0, or what connect says (-ENETUNREACH ...). Nothing is sent. */
+int sock_probe(const struct addr *to, const struct sock_way *way);
 /* Whoever may give sockets a mark (an unprivileged process may not): fn returns 0 or -errno. NULL: nobody; a socket that is to have one fails. */
 void sock_marker(int (*fn)(void *arg, int fd, uint32_t mark), void *arg);
 /* The result of a connect that became writable: 0 or -errno. */

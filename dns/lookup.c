@@ -2,7 +2,7 @@
  * lookup.c - look-ups of our own: both families of a name, IPv4 first; never a fake address
  *
  *   literal, hosts ──────────────────────────► known at once
- *   A and AAAA at the same time; when A has come, AAAA has ipv6-timeout left
+ *   A and AAAA at the same time; when A has come, AAAA has ipv6-timeout left; who can use one of them only waits for that one
  *
  * A name that is dialled DIRECT keeps its first address for a minute at least, whatever a name server rotates: two ports of one service
  * then meet the same machine (IPsec, FTP, SIP).
@@ -126,7 +126,7 @@ static void answer(struct asking *q)
     for (int i = 0; i < q->n6 && l->n < LOOKUP_MAX; i++)
         l->addr[l->n++] = q->v6[i];
     err = l->n ? 0 : q->err ? q->err : -ERR_NAME;
-    if (l->n && l->why == LOOKUP_DIRECT && q->ttl)
+    if (l->n && l->why == LOOKUP_DIRECT && !l->only && q->ttl)
         keep_first(q);
     asking_free(q);
     l->done(l, err);
@@ -142,11 +142,16 @@ static void on_patience(struct timer *t)
     answer(container_of(t, struct asking, patience));
 }
 
+static bool is_enough(const struct asking *q)
+{
+    return (q->l->only == 4 && q->n4) || (q->l->only == 6 && q->n6) || (!q->wait_a && !q->wait_aaaa);
+}
+
 static void settle(struct asking *q)
 {
-    if (!q->wait_a && !q->wait_aaaa)
+    if (is_enough(q))
         loop_defer(q->d->loop, &q->job);
-    else if (!q->wait_a && q->n4)
+    else if (!q->wait_a && q->n4 && q->l->only != 6)
         timer_set(q->d->loop, &q->patience, (uint64_t)q->d->ipv6_timeout_ms);
 }
 
@@ -234,7 +239,7 @@ static void ask(struct asking *q, unsigned why, uint8_t depth)
     }
     q->wait_a = true;
     /* the servers of nodes and of names are found in either family, whatever programs are told */
-    q->wait_aaaa = d->p->ipv6 && (d->p->dns.ipv6 || why == LOOKUP_SERVER || why == LOOKUP_BOOT);
+    q->wait_aaaa = d->p->ipv6 && (d->p->dns.ipv6 || why == LOOKUP_SERVER || why == LOOKUP_BOOT || q->l->only == 6);
     if (q->wait_aaaa && resolve(q->d, &q->key_aaaa, q->host, why, depth, &q->aaaa) < 0)
         q->wait_aaaa = false;
     if ((r = resolve(q->d, &q->key_a, q->host, why, depth, &q->a)) < 0) {

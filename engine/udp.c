@@ -366,6 +366,8 @@ static void look_up(struct udp_pair *p, enum lookup_for why, void (*done)(struct
         return;
     }
     *p->ask = (struct ask){ .lookup = { .host = p->f.meta.dst.host, .why = (uint8_t)why, .done = done }, .pair = p };
+    if (why == LOOKUP_DIRECT)
+        p->ask->lookup.only = out_only(flow_leaf(&p->f));
     p->looking = true;
     if (res->lookup(res, &p->ask->lookup) < 0)
         done(&p->ask->lookup, -ERR_NAME);
@@ -375,13 +377,15 @@ static void on_direct_address(struct lookup *l, int err)
 {
     struct udp_pair *p = container_of(l, struct ask, lookup)->pair;
 
+    const struct addr *ip = err ? NULL : out_choose(flow_leaf(&p->f), l);
+
     p->looking = false;
-    if (err || !l->n) {
+    if (!ip) {
         stack_udp_refuse(p->f.eng->stack, &p->f.meta.src, &p->f.meta.orig, -EHOSTUNREACH);
-        finish(p, err ? err : -ERR_NAME);
+        finish(p, err ? err : -ENETUNREACH);
         return;
     }
-    p->real = (struct endpoint){ l->addr[0], p->f.meta.dst.at.port };
+    p->real = (struct endpoint){ *ip, p->f.meta.dst.at.port };
     relay(p);
 }
 

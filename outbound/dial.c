@@ -22,6 +22,35 @@ bool out_may_use(const struct outbound *o, const struct addr *ip)
     return o->family != OPT_V6;
 }
 
+int out_usable(const struct outbound *o, const struct lookup *l, struct addr out[LOOKUP_MAX])
+{
+    int first = o->family == OPT_V4_FIRST ? 4 : o->family == OPT_V6_FIRST ? 6 : 0, n = 0;
+
+    for (int turn = 0; turn < 2; turn++)
+        for (int i = 0; i < l->n; i++)
+            if ((turn == 0) == (!first || l->addr[i].ver == first) && out_may_use(o, &l->addr[i]))
+                out[n++] = l->addr[i];
+    return n;
+}
+
+uint8_t out_only(const struct outbound *o)
+{
+    return opt_only(o->family);
+}
+
+const struct addr *out_choose(const struct outbound *o, struct lookup *l)
+{
+    struct sock_way way = out_sock_opts(o).way;
+    struct addr usable[LOOKUP_MAX];
+    int at = 0;
+
+    l->n = out_usable(o, l, usable);
+    memcpy(l->addr, usable, (size_t)l->n * sizeof(usable[0]));
+    while (at < l->n - 1 && sock_probe(&l->addr[at], &way) < 0)
+        at++;
+    return l->n ? &l->addr[at] : NULL;
+}
+
 /* A node that this build cannot dial: the log says why, once. */
 static int refuse(struct outbound *o)
 {

@@ -104,18 +104,10 @@ static void send_waiting(void *arg, const struct dest *to, const void *buf, size
     send_addr(n->of, &(struct endpoint){ n->ip, to->at.port }, buf, len);
 }
 
-static const struct addr *usable(const struct named_udp *u, const struct lookup *l)
-{
-    for (int i = 0; i < l->n; i++)
-        if (may_use(u, &l->addr[i]))
-            return &l->addr[i];
-    return NULL;
-}
-
 static void on_lookup(struct lookup *l, int err)
 {
     struct name *n = container_of(l, struct name, lookup);
-    const struct addr *ip = err ? NULL : usable(n->of, l);
+    const struct addr *ip = err ? NULL : n->of->why == LOOKUP_DIRECT ? out_choose(n->of->o, l) : l->addr;
 
     n->looking = false;
     if (ip) {
@@ -136,6 +128,8 @@ static int look_up(struct name *n)
     if (n->looking)
         return 0;
     n->lookup = (struct lookup){ .host = n->host, .why = n->of->why, .done = on_lookup };
+    if (n->of->why == LOOKUP_DIRECT)
+        n->lookup.only = out_only(n->of->o);
     if ((r = res->lookup(res, &n->lookup)) < 0)
         return r;
     n->looking = true;

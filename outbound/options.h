@@ -68,6 +68,11 @@ bool opt_ranges(const char *text, struct opt_ranges *out);
 /* ---- common to every type (9.1) ---- */
 
 enum opt_family { OPT_DUAL, OPT_V4, OPT_V6, OPT_V4_FIRST, OPT_V6_FIRST };
+/* 4 or 6: only addresses of that version are of use; 0: either. */
+static inline uint8_t opt_only(uint8_t family)
+{
+    return family == OPT_V4 ? 4 : family == OPT_V6 ? 6 : 0;
+}
 
 struct opt_smux {
     bool enabled, padding, statistic, only_tcp, brutal;

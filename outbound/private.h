@@ -132,6 +132,8 @@ void chains_fini(struct out_set *s);
 
 /* May datagrams go to this address? (ipv6 of the profile, ip-version of the node) */
 bool out_may_use(const struct outbound *o, const struct addr *ip);
+/* Those of a look-up that may be used, the preferred family first. Returns how many there are in out. */
+int out_usable(const struct outbound *o, const struct lookup *l, struct addr out[LOOKUP_MAX]);
 
 /* A datagram session for names over one that takes addresses only, which it takes over (also when it fails: -ENOMEM). why: for whom names are
  * looked up; LOOKUP_DIRECT sends to addresses that o may use only. */

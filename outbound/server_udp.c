@@ -2,7 +2,7 @@
  * server_udp.c - datagrams to and from a node's server
  *
  *   address known ──────────────► connect at the end of the turn ──► ready
- *   name ──► look-up ──► the first address that connects ─────────► ready        nothing usable: dead
+ *   name ──► look-up ──► the first address with a way to it ──────► ready        nothing usable: dead
  *   through another node ──► a session of that one ───────────────► ready        it resolves names itself
  */
 #include "outbound/server_udp.h"
@@ -10,6 +10,7 @@
 #include <errno.h>
 
 #include "core/sock.h"
+#include "outbound/options.h"
 
 static int try_address(struct server_udp *u, const struct addr *ip)
 {
@@ -38,11 +39,12 @@ static void on_begin(struct job *j)
 static void on_lookup(struct lookup *l, int err)
 {
     struct server_udp *u = container_of(l, struct server_udp, lookup);
-    int r = err ? err : -ERR_NAME;
+    struct addr usable[LOOKUP_MAX];
+    int n = err ? 0 : out_usable(u->o, l, usable), r = err ? err : -ENETUNREACH;
 
     u->looking = false;
-    for (int i = 0; i < l->n && !err && r < 0; i++)
-        r = try_address(u, &l->addr[i]);
+    for (int i = 0; i < n && r < 0; i++)
+        r = try_address(u, &usable[i]);
     conclude(u, r);
 }
 
@@ -73,7 +75,7 @@ int server_udp_start(struct server_udp *u, struct outbound *o, const struct dest
         loop_defer(env->loop, &u->job);
         return 0;
     }
-    u->lookup = (struct lookup){ .host = u->to.host, .why = LOOKUP_SERVER, .done = on_lookup };
+    u->lookup = (struct lookup){ .host = u->to.host, .why = LOOKUP_SERVER, .only = opt_only(u->o->family), .done = on_lookup };
     if ((r = env->resolver->lookup(env->resolver, &u->lookup)) < 0)
         return r;
     u->looking = true;

@@ -498,12 +498,16 @@ static void an_interface_that_is_not_there(void **state)
     d.at.ip = to.ip;
     assert_int_equal(sock_connect(&to, &gone), -ENODEV);
     assert_int_equal(sock_udp_connected(l, &to, &gone.way, &p), -ENODEV);
+    assert_int_equal(sock_probe(&to.ip, &gone.way), -ENODEV);
     assert_non_null(p = sock_udp(l, &gone.way));
     assert_int_equal(pkt_send(p, &d, "x", 1), -ENODEV); /* before a socket would do it by another way */
     pkt_close(p);
     addr_parse("127.0.0.1", &to.ip); /* this machine is reached by none */
     assert_int_equal(sock_udp_connected(l, &to, &gone.way, &p), 0);
+    assert_int_equal(sock_probe(&to.ip, &gone.way), 0);
     pkt_close(p);
+    addr_parse("255.255.255.255", &to.ip);
+    assert_int_equal(sock_probe(&to.ip, &(struct sock_way){ 0 }), -EACCES); /* connect's own word */
     loop_free(l);
 }
 

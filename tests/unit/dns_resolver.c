@@ -969,6 +969,7 @@ static void the_systems_servers_are_asked_as_a_list(void **state)
 static struct lookup look;
 static bool looked;
 static int look_err;
+static uint8_t look_only;
 
 static void on_look(struct lookup *l, int err)
 {
@@ -984,7 +985,7 @@ static const char *look_up(const char *host, enum lookup_for why)
     int err;
 
     looked = false;
-    look = (struct lookup){ .host = host, .why = (uint8_t)why, .done = on_look };
+    look = (struct lookup){ .host = host, .why = (uint8_t)why, .only = look_only, .done = on_look };
     if ((err = r->lookup(r, &look)) < 0)
         return err_str(err);
     assert_false(looked); /* never from inside */
@@ -1037,6 +1038,38 @@ static void ipv6_is_waited_for_but_not_long(void **state)
     from = world_ms;
     assert_string_equal(look_up("x.test", LOOKUP_RULES), "192.0.2.1");
     assert_in_range(world_ms - from, 100, 110);
+    end_one();
+}
+
+static unsigned n_six;
+
+/* The first question for an IPv6 address is lost. */
+static void script_late_v6(struct ns_world *s, const uint8_t *query, size_t len, struct wire *out)
+{
+    if (query[len - 11 - 3] == T_A || n_six++)
+        script_plain(s, query, len, out);
+}
+
+static void a_node_with_ip_version_ipv6_is_reached_when_its_address_comes_late(void **state)
+{
+    uint64_t from;
+
+    begin();
+    ns_open(&a, w.loop, "127.0.0.1", script_late_v6);
+    world_start(&w, "dns: { nameserver: ['127.0.0.1:%u'] }\n", a.port); /* dns.ipv6 is false: programs get none */
+    n_six = 0;
+    assert_string_equal(look_up("x.test", LOOKUP_DIRECT), "192.0.2.1");
+    look_only = 6;
+    assert_string_equal(look_up("y.test", LOOKUP_DIRECT), "192.0.2.1 2001:db8::1");
+    assert_int_equal(n_six, 2);
+    n_six = 0;
+    assert_string_equal(look_up("z.test", LOOKUP_SERVER), "192.0.2.1 2001:db8::1");
+    look_only = 4;
+    n_six = 0;
+    from = world_ms;
+    assert_string_equal(look_up("v.test", LOOKUP_SERVER), "192.0.2.1");
+    assert_in_range(world_ms - from, 0, 20); /* nor does the other wait for what it cannot use */
+    look_only = 0;
     end_one();
 }
 
@@ -1144,6 +1177,7 @@ int main(void)
         cmocka_unit_test(the_systems_servers_are_asked_as_a_list),
         cmocka_unit_test(both_families_of_a_name),
         cmocka_unit_test(ipv6_is_waited_for_but_not_long),
+        cmocka_unit_test(a_node_with_ip_version_ipv6_is_reached_when_its_address_comes_late),
         cmocka_unit_test(a_look_up_that_is_taken_back),
         cmocka_unit_test(a_name_dialled_direct_keeps_its_address_for_a_minute),
     };

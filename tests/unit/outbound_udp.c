@@ -128,6 +128,37 @@ static void test_direct_to_a_name(void **state)
     pkt_close(e.p);
 }
 
+static void look_says(struct lookup *l, const char *first, const char *second)
+{
+    *l = (struct lookup){ .n = 2 };
+    addr_parse(first, &l->addr[0]);
+    addr_parse(second, &l->addr[1]);
+}
+
+static void test_a_name_with_both_on_a_machine_with_one(void **state)
+{
+    struct dest to = { .at.port = port, .host = "some.name" };
+    struct lookup l;
+    struct ear e;
+
+    assert_int_equal(open_ear(&e, "DIRECT"), 0);
+    assert_int_equal(pkt_send(e.p, &to, "one", 3), 0);
+    world_answer(&w, "255.255.255.255 127.0.0.1", 0); /* connect says EACCES to the first on every machine */
+    expect("one");
+    pkt_close(e.p);
+    look_says(&l, "127.0.0.1", "::1");
+    out_choose(out_find(w.set, "six-first"), &l);
+    assert_int_equal(l.addr[0].ver, 6);
+    assert_int_equal(l.n, 2);
+    assert_int_equal(out_choose(out_find(w.set, "six"), &l)->ver, 6);
+    assert_int_equal(l.n, 1);
+    assert_null(out_choose(out_find(w.set, "four"), &l)); /* nothing of its family is left */
+    look_says(&l, "::1", "127.0.0.1");
+    assert_int_equal(out_choose(out_find(w.set, "four-first"), &l)->ver, 4);
+    assert_int_equal(out_only(out_find(w.set, "four")), 4);
+    assert_int_equal(out_only(out_find(w.set, "six-first")), 0);
+}
+
 static void test_direct_to_a_name_that_fails(void **state)
 {
     struct dest to = { .at.port = port, .host = "no.name" };
@@ -207,6 +238,7 @@ static size_t hear(uint8_t out[2048], struct span *payload, struct endpoint *to,
 {
     uint8_t b[2048];
     ssize_t n = datagram(b, sizeof(b), from);
+    struct sender at;
 
     assert_true(n > 0);
     assert_int_equal(ss_udp_open(&key, b, (size_t)n, out, &at, payload), 0);
@@ -239,7 +271,6 @@ static void test_ss_both_ways(void **state)
 
     assert_int_equal(open_ear(&e, "ss"), 0);
     addr_parse("9.9.9.9", &to.at.ip);
-    struct sender at;
     assert_int_equal(pkt_send(e.p, &to, "query", 5), 0); /* even before the socket is there */
     assert_int_equal(hear(out, &payload, &asked, &from), 5);
     assert_memory_equal(payload.p, "query", 5);
@@ -296,7 +327,10 @@ static int setup(void **state)
              "proxies:\n"
              "  - {name: ss, type: ss, server: 127.0.0.1, port: %u, cipher: aes-256-gcm, password: pw, udp: true}\n"
              "  - {name: noudp, type: ss, server: 127.0.0.1, port: %u, cipher: aes-256-gcm, password: pw}\n"
-             "  - {name: named, type: ss, server: server.example, port: %u, cipher: aes-256-gcm, password: pw, udp: true}\n", port, port, port);
+             "  - {name: named, type: ss, server: server.example, port: %u, cipher: aes-256-gcm, password: pw, udp: true}\n"
+             "  - {name: six, type: direct, ip-version: ipv6}\n  - {name: four, type: direct, ip-version: ipv4}\n"
+             "  - {name: six-first, type: direct, ip-version: ipv6-prefer}\n  - {name: four-first, type: direct, ip-version: ipv4-prefer}\n",
+             port, port, port);
     world_open(&w, yaml);
     ss_key_init(&key, ss_cipher_find("aes-256-gcm"), "pw");
     return w.set ? 0 : -1;
@@ -314,6 +348,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_direct_to_addresses),
         cmocka_unit_test(test_direct_to_a_name),
+        cmocka_unit_test(test_a_name_with_both_on_a_machine_with_one),
         cmocka_unit_test(test_direct_to_a_name_that_fails),
         cmocka_unit_test(test_direct_names_are_bounded),
         cmocka_unit_test(test_queue_drops_the_oldest),

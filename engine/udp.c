@@ -10,6 +10,9 @@
  * reply on that port when the proxy resolved it); else it is a stranger's, delivered under the stranger's own address.
  * Some servers name the sender as we did: then it is the pair of that name.
  *
+ * A name goes to the proxy as it is, which looks it up. A second name in one session does not: whose answer came would be a guess, and
+ * some servers look up the first only. It is looked up here, and goes as an address.
+ *
  * A pair ends by idleness: 10 s for DNS, 60 s unanswered, tun.udp-timeout once answered. A rejected pair stays 5 s, so that a program
  * that repeats itself costs a table look-up and not a log line. A session closes with its last pair.
  */
@@ -64,6 +67,7 @@ struct udp_pair {
     struct udp_session *sess;
     struct list_head in_sess, in_named;
     struct endpoint real; /* what stands behind a name; ver 0 = not known */
+    bool by_real;         /* it is sent there, not to the name */
     struct rule_pos pos;
     struct held *held, **held_end;
     unsigned n_held, held_bytes;
@@ -262,18 +266,27 @@ static void on_dead(struct pktsess *pkt, int err)
         finish(container_of(n, struct udp_pair, in_sess), err);
 }
 
-static struct udp_session *session_get(struct engine *e, struct flow *f, int *err)
+static struct udp_session *session_find(struct engine *e, const struct flow *f)
 {
     struct outbound *leaf = flow_leaf(f);
-    uint64_t hash = session_hash(&f->meta.src, leaf);
-    struct udp_session *s;
 
-    for (struct map_node *n = map_first(&e->udp.sessions, hash); n; n = map_next(n)) {
-        s = container_of(n, struct udp_session, node);
-        if (!s->dead && s->leaf == leaf && endpoint_eq(&s->src, &f->meta.src)) {
-            s->n_pairs++;
+    for (struct map_node *n = map_first(&e->udp.sessions, session_hash(&f->meta.src, leaf)); n; n = map_next(n)) {
+        struct udp_session *s = container_of(n, struct udp_session, node);
+
+        if (!s->dead && s->leaf == leaf && endpoint_eq(&s->src, &f->meta.src))
             return s;
-        }
+    }
+    return NULL;
+}
+
+static struct udp_session *session_get(struct engine *e, struct flow *f, int *err)
+{
+    struct udp_session *s = session_find(e, f);
+    struct outbound *leaf = flow_leaf(f);
+
+    if (s) {
+        s->n_pairs++;
+        return s;
     }
     *err = -ERR_LIMIT;
     if (e->n_tcp + e->udp.n_sessions >= e->max_flows)
@@ -294,7 +307,7 @@ static struct udp_session *session_get(struct engine *e, struct flow *f, int *er
     s->n_pairs = 1;
     list_init(&s->named);
     list_init(&s->pairs);
-    map_add(&e->udp.sessions, &s->node, hash);
+    map_add(&e->udp.sessions, &s->node, session_hash(&s->src, leaf));
     e->udp.n_sessions++;
     return s;
 }
@@ -331,7 +344,7 @@ static void send_now(struct udp_pair *p, const void *buf, size_t len)
 
     if (p->f.meta.host_from == HOST_REVERSE)
         to.host = NULL; /* the program chose the address; what it is called is for the rules */
-    if (addr_is_set(&p->real.ip) && flow_leaf(&p->f)->ops->action == OUT_DIRECT)
+    if (p->by_real)
         to = (struct dest){ .at = p->real };
     touch(p);
     if (pkt_send(p->sess->pkt, &to, buf, len) == 0)
@@ -373,6 +386,14 @@ static void look_up(struct udp_pair *p, enum lookup_for why, void (*done)(struct
         done(&p->ask->lookup, -ERR_NAME);
 }
 
+/* What is sent to, and answers from, this address from now on. */
+static void relay_to(struct udp_pair *p, const struct addr *ip)
+{
+    p->real = (struct endpoint){ *ip, p->f.meta.dst.at.port };
+    p->by_real = true;
+    relay(p);
+}
+
 static void on_direct_address(struct lookup *l, int err)
 {
     struct udp_pair *p = container_of(l, struct ask, lookup)->pair;
@@ -385,8 +406,41 @@ static void on_direct_address(struct lookup *l, int err)
         finish(p, err ? err : -ENETUNREACH);
         return;
     }
-    p->real = (struct endpoint){ *ip, p->f.meta.dst.at.port };
-    relay(p);
+    relay_to(p, ip);
+}
+
+/* The proxy may know the name, if we do not. */
+static void on_second_name(struct lookup *l, int err)
+{
+    struct udp_pair *p = container_of(l, struct ask, lookup)->pair;
+
+    p->looking = false;
+    if (err || !l->n)
+        relay(p);
+    else
+        relay_to(p, &l->addr[0]);
+}
+
+static bool is_second_name(const struct udp_pair *p)
+{
+    struct udp_session *s = session_find(p->f.eng, &p->f);
+
+    if (!s || !p->f.meta.dst.host || p->f.meta.host_from == HOST_REVERSE)
+        return false;
+    list_each_safe(n, tmp, &s->named)
+        if (strcmp(container_of(n, struct udp_pair, in_named)->f.meta.dst.host, p->f.meta.dst.host) != 0)
+            return true;
+    return false;
+}
+
+static void act_by_proxy(struct udp_pair *p)
+{
+    if (!is_second_name(p))
+        relay(p);
+    else if (addr_is_set(&p->f.meta.dst.at.ip)) /* a rule wanted to know it */
+        relay_to(p, &p->f.meta.dst.at.ip);
+    else
+        look_up(p, LOOKUP_RULES, on_second_name);
 }
 
 static void on_rule_address(struct lookup *l, int err)
@@ -416,7 +470,7 @@ static void act(struct udp_pair *p, const struct verdict *v)
         stack_udp_refuse(e->stack, &p->f.meta.src, &p->f.meta.orig, -ERR_RULE);
         timer_set(e->loop, &p->idle, REJECTED_MS);
         return;
-    case OUT_PROXY: relay(p); return;
+    case OUT_PROXY: act_by_proxy(p); return;
     case OUT_DIRECT: break;
     }
     if (p->f.meta.dst.host && p->f.meta.host_from != HOST_REVERSE)

@@ -240,5 +240,6 @@ static size_t uot2_put(struct pkt_state *st, const struct dest *to, const void *
 
 #define UOT_MOST (BUF_SIZE - PKT_FRAME_EXTRA) /* what the session has room for */
 
-const struct pkt_codec pkt_uot1 = { .name = "udp-over-tcp", .most = UOT_MOST, .put = uot1_put, .get = uot_get };
+/* Names: servers of version 1 do not look them up, those of version 2 do for the first. */
+const struct pkt_codec pkt_uot1 = { .name = "udp-over-tcp", .most = UOT_MOST, .no_name = true, .put = uot1_put, .get = uot_get };
 const struct pkt_codec pkt_uot2 = { .name = "udp-over-tcp", .most = UOT_MOST, .put = uot2_put, .get = uot_get };

@@ -24,8 +24,8 @@ struct pkt_ops {
 
 struct pktsess {
     const struct pkt_ops *ops;
-    /* A datagram came. from: an address, or where the far end says no more the name that send() was given (at.ip.ver 0). It and buf live during the call.
-     * The session must not be closed from inside: defer it. */
+    /* A datagram came. from: an address, or where the far end says no more the name that send() was given (at.ip.ver 0). It and buf live
+     * during the call. The session must not be closed from inside: defer it. */
     void (*on_packet)(struct pktsess *p, const struct dest *from, const void *buf, size_t len);
     /* The session is of no more use (association lost, socket error); once, then only close() is allowed. */
     void (*on_dead)(struct pktsess *p, int err);

@@ -227,7 +227,8 @@ int tcp_connect_start(struct tcp_connect *tc)
     if (!tc->to.host) {
         loop_defer(tc->env->loop, &tc->job);
     } else {
-        tc->lookup = (struct lookup){ .host = tc->to.host, .why = tc->why, .depth = tc->depth, .only = opt_only(tc->family), .done = on_lookup };
+        tc->lookup = (struct lookup){ .host = tc->to.host, .why = tc->why, .depth = tc->depth, .done = on_lookup };
+        tc->lookup.only = opt_only(tc->family);
         if ((r = res->lookup(res, &tc->lookup)) < 0)
             return r;
         tc->looking = true;

@@ -109,8 +109,8 @@ int out_resolve(struct outbound *o, const struct flow_meta *m, struct outbound *
 int  out_dial(struct outbound *o, struct dial *d);
 void out_cancel(struct outbound *o, struct dial *d);
 int  out_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out); /* -ERR_UNSUPPORTED without UDP */
-/* Where a direct sends the datagrams for a name: the first address that it may use, its preferred family first, and to which there is a way. NULL: none may be
- * used. Sorts l. out_only(): lookup.only for it. */
+/* Where a direct sends the datagrams for a name: the first address that it may use, its preferred family first, and to which there is a
+ * way. NULL: none may be used. Sorts l. out_only(): lookup.only for it. */
 const struct addr *out_choose(const struct outbound *o, struct lookup *l);
 uint8_t out_only(const struct outbound *o);
 

@@ -28,7 +28,7 @@ struct pkt_codec {
     const char *name;
     size_t most;  /* data of one frame */
     bool to_one;  /* every destination needs a stream of its own */
-    bool no_name; /* a destination that is only a name cannot be written */
+    bool no_name; /* a destination that is only a name cannot be written, or servers make nothing of it */
     /* Writes one; out has len + PKT_FRAME_EXTRA bytes, len <= most. Returns its length; 0 when it cannot be written. */
     size_t (*put)(struct pkt_state *st, const struct dest *to, const void *buf, size_t len, uint8_t *out);
     /* Takes one frame from r. 1: from and payload (lent) are set, or payload->p is NULL when the frame carries none; 0: it is not whole

@@ -7,7 +7,8 @@
  * A stream that takes no more makes `out` fill up; then datagrams are dropped, as a full socket would. A frame once in `out` is sent as a
  * whole. Whatever ends the stream ends the session; its user opens another.
  *
- * One destination per stream: the session is a list of such sessions, each for one destination, whose replies come from it, address or name.
+ * One destination per stream: the session is a list of such sessions, each for one destination, address or name, from which its replies
+ * come.
  *
  * Memory: buffers are pooled and held only while something is in them.
  */

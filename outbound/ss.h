@@ -158,6 +158,7 @@ void ss22_udp_fini(struct ss22_udp *u);
 ssize_t ss22_udp_seal(struct ss22_udp *u, uint64_t now, unsigned pad, const uint8_t nonce[24], const struct dest *to, const void *buf, size_t len,
                       uint8_t *out);
 /* Opens one into out (len bytes). As ss_udp_open(); -ERR_CLOCK when the clocks differ, -ERR_AUTH for one heard before. */
-int ss22_udp_open(struct ss22_udp *u, uint64_t now, const uint8_t *buf, size_t len, uint8_t *out, struct sender *from, struct span *payload);
+int ss22_udp_open(struct ss22_udp *u, uint64_t now, const uint8_t *buf, size_t len, uint8_t *out, struct sender *from,
+                  struct span *payload);
 
 #endif

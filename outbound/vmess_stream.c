@@ -6,7 +6,8 @@
  *   chunk:  length 2, masked - or sealed, 2 + 16 | data, sealed | padding 0..63          length: of data, tag and padding
  *
  * Both masks come from one SHAKE128 stream per direction: first, where there is padding, its length, then the length's mask. An empty chunk
- * is the end; so is the end of the stream below between two chunks (many servers do no better), but not inside one. Without chunks the body is raw.
+ * is the end; so is the end of the stream below between two chunks (many servers do no better), but not inside one. Without chunks the
+ * body is raw.
  *
  * Datagrams. One chunk is one datagram; above, it has its length in front (2 bytes), so that borders survive. In the buffer that length
  * takes the place of the chunk's own.

@@ -66,7 +66,8 @@ static void datagram(const uint8_t *b, size_t n)
     if (!copy)
         abort();
     memcpy(copy, b, n);
-    if (socks5_udp_open(copy, n, &from, &payload) == 0 && (payload.p < copy || payload.p + payload.len != copy + n || addr_is_set(&from.at.ip) == (*from.host != 0)))
+    if (socks5_udp_open(copy, n, &from, &payload) == 0 &&
+        (payload.p < copy || payload.p + payload.len != copy + n || addr_is_set(&from.at.ip) == (*from.host != 0)))
         abort();
     free(copy);
 }

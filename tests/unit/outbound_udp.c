@@ -329,7 +329,8 @@ static int setup(void **state)
              "  - {name: noudp, type: ss, server: 127.0.0.1, port: %u, cipher: aes-256-gcm, password: pw}\n"
              "  - {name: named, type: ss, server: server.example, port: %u, cipher: aes-256-gcm, password: pw, udp: true}\n"
              "  - {name: six, type: direct, ip-version: ipv6}\n  - {name: four, type: direct, ip-version: ipv4}\n"
-             "  - {name: six-first, type: direct, ip-version: ipv6-prefer}\n  - {name: four-first, type: direct, ip-version: ipv4-prefer}\n",
+             "  - {name: six-first, type: direct, ip-version: ipv6-prefer}\n"
+             "  - {name: four-first, type: direct, ip-version: ipv4-prefer}\n",
              port, port, port);
     world_open(&w, yaml);
     ss_key_init(&key, ss_cipher_find("aes-256-gcm"), "pw");

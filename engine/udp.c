@@ -10,8 +10,8 @@
  * reply on that port when the proxy resolved it); else it is a stranger's, delivered under the stranger's own address.
  * Some servers name the sender as we did: then it is the pair of that name.
  *
- * A name goes to the proxy as it is, which looks it up. A second name in one session does not: whose answer came would be a guess, and
- * some servers look up the first only. It is looked up here, and goes as an address.
+ * A name goes to the proxy as it is, which looks it up. A second name (or port) in one session does not: whose answer came would be a
+ * guess, and some servers look up the first only. It is looked up here, and goes as an address.
  *
  * A pair ends by idleness: 10 s for DNS, 60 s unanswered, tun.udp-timeout once answered. A rejected pair stays 5 s, so that a program
  * that repeats itself costs a table look-up and not a log line. A session closes with its last pair.
@@ -397,7 +397,6 @@ static void relay_to(struct udp_pair *p, const struct addr *ip)
 static void on_direct_address(struct lookup *l, int err)
 {
     struct udp_pair *p = container_of(l, struct ask, lookup)->pair;
-
     const struct addr *ip = err ? NULL : out_choose(flow_leaf(&p->f), l);
 
     p->looking = false;
@@ -427,9 +426,12 @@ static bool is_second_name(const struct udp_pair *p)
 
     if (!s || !p->f.meta.dst.host || p->f.meta.host_from == HOST_REVERSE)
         return false;
-    list_each_safe(n, tmp, &s->named)
-        if (strcmp(container_of(n, struct udp_pair, in_named)->f.meta.dst.host, p->f.meta.dst.host) != 0)
+    list_each_safe(n, tmp, &s->named) {
+        const struct dest *to = &container_of(n, struct udp_pair, in_named)->f.meta.dst;
+
+        if (to->at.port != p->f.meta.dst.at.port || strcmp(to->host, p->f.meta.dst.host) != 0)
             return true;
+    }
     return false;
 }
 

@@ -70,6 +70,7 @@ static const struct {
     { NULL, "secret", "" },
     { NULL, "authentication", "" },
     { NULL, "interface-name", "" },
+    { NULL, "routing-mark", "0" },
     { NULL, "listeners", "" },
     { "tun", "enable", "true" },
     { "tun", "device", "" },

@@ -46,6 +46,17 @@ static void say_what_is_ignored(const struct opt_common *c, const struct opt_src
         opt_warn(s, "smux", "unsupported-key", "smux is not supported: every flow has a connection of its own");
 }
 
+/* By which way packets leave this machine is for its owner to say; entries of a provider have been seen to (provider.c). */
+static bool may_say_way(const struct outbound *o, const struct opt_src *s, const char *key)
+{
+    const struct cfg_node *n = opt_find(s, key);
+
+    if (!n || o->provider || cfg_is_own(o->set->profile, n->column))
+        return true;
+    opt_warn(s, key, "locked-key", "%s may not be set by a fetched profile and is ignored; if you want it, write the entry into a file of your own", key);
+    return false;
+}
+
 /* ---- reading ---- */
 
 static int read_options(struct outbound *o, const struct opt_src *s, struct opt_common *c)
@@ -70,8 +81,8 @@ static int read_node(struct outbound *o, const struct opt_src *s)
         return r;
     o->family = (uint8_t)c.family;
     o->dialer = c.dialer_proxy;
-    o->interface = c.interface_name;
-    o->mark = (uint32_t)c.routing_mark;
+    o->interface = may_say_way(o, s, "interface-name") ? c.interface_name : NULL;
+    o->mark = may_say_way(o, s, "routing-mark") ? (uint32_t)c.routing_mark : 0;
     o->tfo = c.tfo;
     o->mptcp = c.mptcp;
     say_what_is_ignored(&c, s);

@@ -143,10 +143,41 @@ static bool add_change(struct reading *r, const char *key, const struct cfg_node
     return true;
 }
 
+/* What only the machine's owner may say: he can in his own profile, for entries that stand there or by `override`. */
+static const char *const ways_out[] = { "interface-name", "routing-mark" };
+#define N_WAYS (sizeof(ways_out) / sizeof(ways_out[0]))
+
+static bool is_locked(const struct reading *r, const char *key, const struct cfg_node *value)
+{
+    if (cfg_is_own(r->b->s->profile, value->column))
+        return false;
+    for (size_t i = 0; i < N_WAYS; i++)
+        if (!strcmp(key, ways_out[i])) {
+            diag_warn(r->b->d, value->line, value->column, r->path, "locked-key",
+                      "%s %s may not be set by a fetched profile and is ignored; if you want it, write it into a file of your own", r->what, key);
+            return true;
+        }
+    return false;
+}
+
+/* An empty value in front of whatever a stranger's entries say. */
+static bool hide_ways(struct reading *r)
+{
+    static const struct cfg_node nothing = { .kind = CFG_NULL };
+    bool inline_ = r->p->type && !strcmp(r->p->type, "inline");
+
+    for (size_t i = 0; i < N_WAYS && !(inline_ && cfg_is_own(r->b->s->profile, r->p->node->column)); i++)
+        if (!add_change(r, ways_out[i], &nothing))
+            return false;
+    return true;
+}
+
 static int read_changes(struct reading *r)
 {
     const struct cfg_node *n = cfg_find(r->p->node, "dialer-proxy", CFG_KEYS_NOCASE);
 
+    if (!hide_ways(r)) /* first, so that what comes later is in front of it */
+        return -ENOMEM;
     if (r->spec.dialer && *r->spec.dialer && !add_change(r, "dialer-proxy", n))
         return -ENOMEM;
     for (const struct cfg_field *f = override_fields; f->key && r->spec.override; f++) {
@@ -154,7 +185,7 @@ static int read_changes(struct reading *r)
         struct override nothing = { 0 };
 
         n = cfg_find(r->spec.override, f->key, CFG_KEYS_NOCASE);
-        if (!n || n->kind == CFG_NULL || read_fields(r, r->spec.override, one, &nothing) || f->lacks)
+        if (!n || n->kind == CFG_NULL || read_fields(r, r->spec.override, one, &nothing) || f->lacks || is_locked(r, f->key, n))
             continue; /* what this build lacks is said here, not of every member */
         if (!add_change(r, f->key, n))
             return -ENOMEM;

@@ -117,6 +117,7 @@ static void a_fetched_profile_may_not_say_everything(void **state)
         { "secret: x", "secret=-", "secret may not", 1 },
         { "authentication: ['a:b']", "authentication=not given", "may not", 1 },
         { "interface-name: eth0", "interface-name=-", "may not", 1 },
+        { "routing-mark: 7", "routing-mark=0", "may not", 1 },
         { "listeners: [{name: l, type: http, port: 1}]", "listeners.n=0", "may not", 1 },
         { "tun:\n  enable: false", "tun.enable=true", "tun.enable may not", 2 },
         { "tun: {enable: off}", "tun.enable=true", "may not", 1 },

@@ -19,17 +19,24 @@ struct loaded {
     struct out_set *s;
 };
 
-static inline void load(struct loaded *l, const char *yaml)
+/* foreign: a stranger wrote it */
+static inline void load_of(struct loaded *l, const char *yaml, bool foreign)
 {
+    const struct cfg_input in = { .name = "test.yaml", .bytes = yaml, .len = strlen(yaml), .foreign = foreign };
     struct profile *p;
 
-    diag_init(&l->d, "test.yaml", yaml, strlen(yaml), false);
-    p = profile_load(yaml, strlen(yaml), &l->d);
+    diag_init(&l->d, in.name, yaml, in.len, false);
+    p = profile_read(&in, NULL, &l->d);
     if (!p)
         diag_print(&l->d, stderr, false);
     assert_non_null(p);
     l->s = out_set_new(p, &env, &l->d);
     assert_non_null(l->s);
+}
+
+static inline void load(struct loaded *l, const char *yaml)
+{
+    load_of(l, yaml, false);
 }
 
 static inline void unload(struct loaded *l)

@@ -357,6 +357,39 @@ static void test_override_is_told_once(void **state)
     unload(&l);
 }
 
+/* By which way packets leave the machine is for its owner to say, not for whoever writes lists of nodes. */
+static void test_a_strangers_node_chooses_no_way_out(void **state)
+{
+#define WAYS "interface-name: lo, routing-mark: 9"
+    static const char *const yaml = "proxies:\n- {name: n, type: socks5, server: h, port: 1, " WAYS "}\n"
+                                    "proxy-providers:\n"
+                                    "  in: {type: inline, payload: [{name: a, type: socks5, server: h, port: 1, " WAYS "}]}\n"
+                                    "  out: {type: file, path: proxies/ways.yaml}\n"
+                                    "  over: {type: file, path: proxies/ways.yaml, override: {" WAYS ", additional-prefix: x}}\n";
+
+    write_file("proxies/ways.yaml", "proxies:\n- {name: b, type: socks5, server: h, port: 1, Interface_Name: lo, routing-mark: 8}\n");
+    for (int foreign = 0; foreign < 2; foreign++) {
+        const struct outbound *by[4];
+        struct loaded l;
+
+        load_of(&l, yaml, foreign);
+        by[0] = out_find(l.s, "n");
+        by[1] = provider(&l, "in")->members[0];
+        by[2] = provider(&l, "over")->members[0];
+        by[3] = provider(&l, "out")->members[0];
+        for (int i = 0; i < 4; i++) {
+            assert_null(by[i]->why);
+            if (foreign || i == 3)
+                assert_true(!by[i]->interface && !by[i]->mark);
+            else
+                assert_true(!strcmp(by[i]->interface, "lo") && by[i]->mark == 9);
+        }
+        assert_int_equal(said(&l, "locked-key", "interface-name may not"), foreign ? 2 : 0);
+        assert_int_equal(said(&l, "locked-key", "routing-mark may not"), foreign ? 2 : 0);
+        unload(&l);
+    }
+}
+
 /* Content of strangers is bounded in all. */
 static void test_too_much_content(void **state)
 {
@@ -384,6 +417,7 @@ int main(void)
         cmocka_unit_test(test_paths_that_lead_out),
         cmocka_unit_test(test_where_messages_stand),
         cmocka_unit_test(test_override_is_told_once),
+        cmocka_unit_test(test_a_strangers_node_chooses_no_way_out),
         cmocka_unit_test(test_too_much_content),
     };
 

@@ -26,6 +26,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 #include <uv.h>
@@ -68,6 +69,7 @@ struct loop {
     struct handle *free;
     struct list_head handles; /* all, also the free ones */
     struct list_head jobs, next;
+    bool gives_way; /* before it waits */
     pthread_mutex_t lock;
     struct list_head posted; /* under lock */
     struct signal_watch sig[4];
@@ -403,11 +405,19 @@ static void on_prepare(uv_prepare_t *u)
 
     run_jobs(&l->jobs);
     arm(l);
+    if (l->gives_way)
+        sched_yield();
+    l->gives_way = false;
 }
 
 static void on_check(uv_check_t *u)
 {
     run_jobs(&container_of(u, struct loop, check)->jobs);
+}
+
+void loop_give_way(struct loop *l)
+{
+    l->gives_way = true;
 }
 
 struct loop *loop_new(void)

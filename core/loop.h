@@ -67,6 +67,9 @@ void loop_defer(struct loop *l, struct job *j);
 void loop_next(struct loop *l, struct job *j);
 /* Takes a job back that was deferred or put off; harmless when it is not queued. */
 void job_cancel(struct job *j);
+/* What was done in this turn was bulk, in small pieces: other programs that wait for the processor - those that fill and empty our queues among
+ * them - get it before the loop looks for more, so that more is there then. Costs nothing where nobody waits. */
+void loop_give_way(struct loop *l);
 /* The one call allowed from any thread: j->cb runs on the loop soon. j must not be queued elsewhere. */
 void loop_post(struct loop *l, struct job *j);
 

@@ -21,7 +21,7 @@
 #include "outbound/blake3.h"
 #include "outbound/ss.h"
 
-#define OLD_SESSION_S 60
+#define OLD_SESSION_S (2 * SS_SKEW_S) /* what a session said last may look new for so long */
 #define DATAGRAM_MAX  65507
 #define NONCE         24 /* of a ChaCha datagram */
 #define BLOCK         16 /* session and number */
@@ -263,7 +263,7 @@ static struct ss22_server *new_session(struct ss22_udp *u, const uint8_t id[8], 
 {
     struct ss22_server *s = &u->server[u->server[0].last_s > u->server[1].last_s];
 
-    if (u->server[0].rx.alg && u->server[1].rx.alg && now < s->last_s + OLD_SESSION_S)
+    if (u->server[0].rx.alg && u->server[1].rx.alg && now <= s->last_s + OLD_SESSION_S)
         return NULL;
     aead_key_fini(&s->rx);
     *s = (struct ss22_server){ 0 };

@@ -645,6 +645,32 @@ static void test_a_server_that_restarts(void **state)
     }
 }
 
+/* Its clock is ahead as far as it may be, and it restarts twice, so that the first session is forgotten as early as it can be. */
+static void test_an_answer_that_came_twice_after_restarts(void **state)
+{
+    static const uint8_t second[8] = "second..", third[8] = "third...";
+
+    for (size_t v = 0; v < N(vectors); v++) {
+        struct reply first = { 1, NOW + 30, 0, server_id, our_id, "1.2.3.4:53", 0 }, q = good;
+        struct pair p;
+        uint8_t recording[2048], b[2048];
+        size_t n;
+
+        pair_init(&p, &vectors[v]);
+        n = seal_reply(&p, &first, "x", recording);
+        assert_int_equal(open_reply(&p, NOW, recording, n, "x"), 0);
+        q.server = second;
+        assert_int_equal(open_reply(&p, NOW, b, seal_reply(&p, &q, "x", b), "x"), 0);
+        q.server = third;
+        for (unsigned s = 0; s <= 60; s++) {
+            q.then = NOW + s;
+            open_reply(&p, NOW + s, b, seal_reply(&p, &q, "x", b), "x");
+            assert_true(open_reply(&p, NOW + s, recording, n, "x") < 0);
+        }
+        pair_fini(&p);
+    }
+}
+
 static void test_what_does_not_fit_a_datagram(void **state)
 {
     static uint8_t big[65507], out[70000];
@@ -690,6 +716,7 @@ int main(void)
         cmocka_unit_test(test_replies),
         cmocka_unit_test(test_bad_replies),
         cmocka_unit_test(test_a_server_that_restarts),
+        cmocka_unit_test(test_an_answer_that_came_twice_after_restarts),
         cmocka_unit_test(test_what_does_not_fit_a_datagram),
     };
 

@@ -69,9 +69,8 @@ static inline void says_flip(struct rd *r, unsigned bit)
     says.wire[rd_be16(r) % says.n_wire] ^= (uint8_t)(1u << bit);
 }
 
-/* Reads to the end in reads of changing size, compares, closes. sealed: no lie goes unnoticed. without_mark: how it ends when nothing said
- * so. */
-static inline void says_check(struct stream *s, bool sealed, int without_mark)
+/* Reads to the end in reads of changing size, compares, closes. sealed: no lie goes unnoticed. */
+static inline void says_check(struct stream *s, bool sealed)
 {
     bool all_true = !says.lied && !says.doubt;
     size_t n = 0, size = 1;
@@ -82,7 +81,7 @@ static inline void says_check(struct stream *s, bool sealed, int without_mark)
         size = size * 5 % 20011 + 1;
     }
     if (all_true)
-        must(n == says.n_plain && r == (says.ended ? -STREAM_EOF : without_mark));
+        must(n == says.n_plain && r == -STREAM_EOF);
     if (all_true || sealed)
         must(n <= says.n_plain && !memcmp(says.got, says.plain, n));
     stream_close(s, -ERR_CLOSED);

@@ -173,7 +173,7 @@ static void stream(const struct ss_key *k, struct rd *r, bool as_is, bool was_as
     down.end = says.wire + says.n_wire;
     if (down.portion < SIZE_MAX)
         down.portion += says.n_wire / FUZZ_PIECES;
-    says_check(s, true, -STREAM_EOF);
+    says_check(s, true);
     must(v.refused ? !answered : answered || says.doubt);
     ss_dir_fini(&v.dir);
 }

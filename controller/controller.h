@@ -23,7 +23,7 @@ json_t *json_diags(const struct diag *d, enum diag_level level);
 /* Opens STATE_DIR/shunt.sock (mode 0600; an old one is replaced) and the profile's external-controller. A TCP address that cannot be had is logged and left
  * out; only a missing Unix socket is an error. 0 or -err; *out is NULL on error. */
 int ctl_open(struct engine *e, const char *state_dir, struct ctl **out);
-/* After a reload: secret, origins and address anew. NULL-safe, as is ctl_close. */
+/* After a reload: secret, origins and address anew. While secret and address stay, whoever is connected stays, too. NULL-safe, as is ctl_close. */
 void ctl_reconfigure(struct ctl *c);
 void ctl_close(struct ctl *c);
 /* What came of the files that the supervisor read again, for those who asked for it here: d says why they were refused, why that they could not be

@@ -56,6 +56,7 @@ struct ctl {
     struct engine *eng;
     struct loop *loop;
     char *state_dir, *at; /* at: the TCP address in use, for status */
+    char *wanted;         /* external-controller, as it is written */
     struct listener unix_socket, tcp;
     struct access_conf access;
     char *host, *secret;

@@ -152,7 +152,7 @@ void forget_refreshing(struct ctl *c)
         for (unsigned i = 0; i < r->n; i++)
             providers_forget(&r->one[i].wait);
         r->err = -ERR_CLOSED;
-        snprintf(r->why, sizeof(r->why), "shunt ends");
+        snprintf(r->why, sizeof(r->why), "shunt ends, or its controller begins anew");
         answer(r);
     }
 }

@@ -347,6 +347,11 @@ static int open_tcp(const struct endpoint *at)
     return err;
 }
 
+static const char *text_of(const char *s)
+{
+    return s ? s : "";
+}
+
 /* Where external-controller may listen: beyond loopback only with a secret of some length. false: nowhere. */
 static bool tcp_address(struct ctl *c, const char *text, struct endpoint *at)
 {
@@ -360,7 +365,7 @@ static bool tcp_address(struct ctl *c, const char *text, struct endpoint *at)
         log_warn(LOG_API, "external-controller: \"%s\" is not ADDRESS:PORT", text);
         return false;
     }
-    if (!addr_is_loopback(&at->ip) && strlen(c->secret ? c->secret : "") < SECRET_MIN) {
+    if (!addr_is_loopback(&at->ip) && strlen(text_of(c->secret)) < SECRET_MIN) {
         log_warn(LOG_API,
                  "external-controller: %s without a secret of at least %d characters would be open to the network: 127.0.0.1 is used", text,
                  SECRET_MIN);
@@ -378,6 +383,8 @@ static void start_tcp(struct ctl *c)
     char shown[ENDPOINT_STRLEN];
     int fd;
 
+    free(c->wanted);
+    c->wanted = strdup(text_of(text));
     if (!text || !*text || !tcp_address(c, text, &at))
         return;
     fd = open_tcp(&at);
@@ -427,20 +434,33 @@ int ctl_open(struct engine *e, const char *state_dir, struct ctl **out)
     return 0;
 }
 
+/* The same people may come in by the same door. An address that could not be had is tried again. */
+static bool is_as_before(const struct ctl *c)
+{
+    const struct profile *p = eng_profile(c->eng);
+
+    return c->wanted && !strcmp(c->wanted, text_of(p->external_controller)) && !strcmp(text_of(c->secret), text_of(p->secret)) &&
+           (c->at || !*c->wanted);
+}
+
 void ctl_reconfigure(struct ctl *c)
 {
     if (!c)
         return;
-    stream_fini(c);
     dns_forget_asked(c);
     explain_hurry(c);
-    forget_refreshing(c);
     forget_testing(c);
-    listener_stop(&c->tcp);
-    free(c->at);
-    c->at = NULL;
-    take_config(c);
-    start_tcp(c);
+    if (is_as_before(c)) {
+        take_config(c);
+    } else {
+        stream_fini(c);
+        forget_refreshing(c);
+        listener_stop(&c->tcp);
+        free(c->at);
+        c->at = NULL;
+        take_config(c);
+        start_tcp(c);
+    }
     c->access.host = c->host;
 }
 
@@ -461,6 +481,7 @@ void ctl_close(struct ctl *c)
     snprintf(path, sizeof(path), "%s/shunt.sock", c->state_dir);
     unlink(path);
     free(c->at);
+    free(c->wanted);
     free(c->host);
     free(c->secret);
     free(c->state_dir);

@@ -125,6 +125,17 @@ is "... and what is not there" put_is "{\"path\": \"$DIR/state/none.yaml\"}" '.m
 [ "$(action)" = reject ] || fail "a refused one changed something"
 is "broken JSON is 400" gives 400 -X PUT -H "$auth" -H 'Content-Type: application/json' -d '{' "$URL/configs"
 is "the profile comes back" gives 204 -X PUT -H "$auth" "$URL/configs"
+step "who watches goes on watching over a reload"
+in_app timeout 15 curl -sN -H "$auth" "$URL/traffic" >"$DIR/traffic" & watching=$!
+wait_for 5 grep -q up "$DIR/traffic" || fail "no traffic is told"
+again() { grep -c 'was read again' "$DIR/shunt.log"; }
+before=$(again)
+kill -HUP "$SHUNT_PID"
+wait_for 5 eval '[ "$(again)" -gt $before ]' || fail "no reload"
+before=$(wc -l <"$DIR/traffic")
+wait_for 5 eval '[ "$(wc -l <"$DIR/traffic")" -gt $((before + 1)) ]' || fail "nothing more is told"
+kill $watching 2>/dev/null
+ok
 step "a question that waits for a name is answered when shunt ends, and when it reloads"
 ask_slowly() { in_app timeout 8 curl -sS --unix-socket "$DIR/state/shunt.sock" "http://localhost/shunt/explain?host=slow.test&port=80" >"$DIR/slow" & asked=$!; sleep 0.5; }
 sed -e 's/nameserver: .*\]/nameserver: [192.0.2.55]/' -e 's/^rules:.*/rules: [ "IP-CIDR,10.0.0.0\/8,REJECT", "MATCH,DIRECT" ]/' "$DIR/p.yaml" >"$DIR/p2.yaml"

@@ -26,9 +26,9 @@
 
 #include <errno.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <uv.h>
 
 #define TICK_MS   8
@@ -69,7 +69,11 @@ struct loop {
     struct handle *free;
     struct list_head handles; /* all, also the free ones */
     struct list_head jobs, next;
-    bool gives_way; /* before it waits */
+    struct {
+        size_t moved;   /* in this turn */
+        unsigned turns; /* in a row */
+        uint64_t last_ms;
+    } bulk;
     pthread_mutex_t lock;
     struct list_head posted; /* under lock */
     struct signal_watch sig[4];
@@ -399,15 +403,28 @@ static void on_async(uv_async_t *u)
 
 /* ---- the loop ---- */
 
+static void pause_for_bulk(struct loop *l)
+{
+    static const struct timespec pause = { .tv_nsec = LOOP_PAUSE_US * 1000 };
+    size_t moved = l->bulk.moved;
+    uint64_t now = loop_now(l);
+
+    l->bulk.moved = 0;
+    if (moved < LOOP_BULK_MIN) /* nothing, acknowledgements */
+        return;
+    l->bulk.turns = moved < LOOP_BULK_ENOUGH && now - l->bulk.last_ms <= LOOP_BULK_GAP_MS ? l->bulk.turns + 1 : 0;
+    l->bulk.last_ms = now;
+    if (l->bulk.turns >= LOOP_BULK_TURNS && list_empty(&l->next))
+        clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
+}
+
 static void on_prepare(uv_prepare_t *u)
 {
     struct loop *l = container_of(u, struct loop, prepare);
 
     run_jobs(&l->jobs);
     arm(l);
-    if (l->gives_way)
-        sched_yield();
-    l->gives_way = false;
+    pause_for_bulk(l);
 }
 
 static void on_check(uv_check_t *u)
@@ -415,9 +432,9 @@ static void on_check(uv_check_t *u)
     run_jobs(&container_of(u, struct loop, check)->jobs);
 }
 
-void loop_give_way(struct loop *l)
+void loop_moved(struct loop *l, size_t bytes)
 {
-    l->gives_way = true;
+    l->bulk.moved += bytes;
 }
 
 struct loop *loop_new(void)

@@ -67,9 +67,15 @@ void loop_defer(struct loop *l, struct job *j);
 void loop_next(struct loop *l, struct job *j);
 /* Takes a job back that was deferred or put off; harmless when it is not queued. */
 void job_cancel(struct job *j);
-/* What was done in this turn was bulk, in small pieces: other programs that wait for the processor - those that fill and empty our queues among
- * them - get it before the loop looks for more, so that more is there then. Costs nothing where nobody waits. */
-void loop_give_way(struct loop *l);
+/* So many bytes of flows were moved in this turn. Bulk that keeps coming in small pieces costs a wake-up for each, and whatever one is worth; the
+ * loop then pauses for LOOP_PAUSE_US before it looks for more, as a network card does with its interrupts. Never at the beginning of a transfer,
+ * nor when a turn has brought enough. */
+void loop_moved(struct loop *l, size_t bytes);
+#define LOOP_BULK_MIN    4096u  /* bytes of a turn: less is somebody's keystrokes */
+#define LOOP_BULK_ENOUGH 65536u /* a turn that was worth it */
+#define LOOP_BULK_TURNS  16     /* in a row, each within LOOP_BULK_GAP_MS of the last, before the first pause */
+#define LOOP_BULK_GAP_MS 2
+#define LOOP_PAUSE_US    200
 /* The one call allowed from any thread: j->cb runs on the loop soon. j must not be queued elsewhere. */
 void loop_post(struct loop *l, struct job *j);
 

@@ -186,8 +186,7 @@ static void pump(struct relay *r, struct relay_dir *d)
         total += moved;
     }
     d->bytes += total;
-    if (total >= RELAY_BULK && total < RELAY_ENOUGH)
-        loop_give_way(r->loop);
+    loop_moved(r->loop, total);
     if (total && r->progress)
         r->progress(r, d == &r->up ? (unsigned)total : 0, d == &r->down ? (unsigned)total : 0);
     if (!r->running)

@@ -13,8 +13,6 @@
 #include "core/stream.h"
 
 #define RELAY_BUDGET         (1u << 20)
-#define RELAY_BULK           4096u /* moved in a turn: no longer somebody's keystrokes, */
-#define RELAY_ENOUGH         65536u /* but less than this is much work for little (loop_give_way()) */
 #define RELAY_HALF_CLOSED_MS 120000 /* one side closed and not a byte for this long: end */
 
 struct relay;

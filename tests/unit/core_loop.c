@@ -40,6 +40,14 @@ int clock_gettime(clockid_t id, struct timespec *t)
     return 0;
 }
 
+static unsigned n_pauses;
+
+int clock_nanosleep(clockid_t id, int flags, const struct timespec *t, struct timespec *left)
+{
+    n_pauses++;
+    return 0;
+}
+
 int epoll_ctl(int ep, int op, int fd, struct epoll_event *ev)
 {
     n_epoll_ctl++;
@@ -779,6 +787,51 @@ static void no_descriptors_no_loop(void **state)
     assert_true(made && refused);
 }
 
+static unsigned pauses_of(struct loop *l, unsigned turns, size_t moved)
+{
+    unsigned before = n_pauses;
+
+    while (turns--) {
+        loop_moved(l, moved / 2);
+        loop_moved(l, moved - moved / 2);
+        loop_turn(l, 0);
+    }
+    return n_pauses - before;
+}
+
+struct busy {
+    struct job job;
+    struct loop *l;
+};
+
+static void work_on(struct job *j)
+{
+    loop_next(container_of(j, struct busy, job)->l, j);
+}
+
+static void bulk_in_small_pieces_makes_it_pause(void **state)
+{
+    struct busy busy = { .job.cb = work_on };
+    struct loop *l;
+
+    fake_ms = 5000000;
+    busy.l = l = loop_new();
+    assert_int_equal(pauses_of(l, LOOP_BULK_TURNS, LOOP_BULK_MIN), 0); /* a small answer has its bytes at once */
+    assert_int_equal(pauses_of(l, 10, LOOP_BULK_MIN), 10);
+    assert_int_equal(pauses_of(l, 10, LOOP_BULK_MIN - 1), 0); /* nothing to wait for, but it is no end either */
+    assert_int_equal(pauses_of(l, 1, LOOP_BULK_ENOUGH - 1), 1);
+    loop_next(l, &busy.job);
+    assert_int_equal(pauses_of(l, 1, LOOP_BULK_MIN), 0); /* somebody has work to do */
+    job_cancel(&busy.job);
+    assert_int_equal(pauses_of(l, 1, LOOP_BULK_ENOUGH), 0);
+    assert_int_equal(pauses_of(l, LOOP_BULK_TURNS - 1, LOOP_BULK_MIN), 0);
+    assert_int_equal(pauses_of(l, 1, LOOP_BULK_MIN), 1);
+    fake_ms += LOOP_BULK_GAP_MS + 1; /* a pause of the sender */
+    assert_int_equal(pauses_of(l, LOOP_BULK_TURNS, LOOP_BULK_MIN), 0);
+    fake_ms = 0;
+    loop_free(l);
+}
+
 static void a_turn_waits_no_longer_than_told(void **state)
 {
     struct loop *l = loop_new();
@@ -812,6 +865,7 @@ int main(void)
         cmocka_unit_test(signals_reach_the_loop),
         cmocka_unit_test(the_end_runs_what_was_put_off_and_leaks_nothing),
         cmocka_unit_test(no_descriptors_no_loop),
+        cmocka_unit_test(bulk_in_small_pieces_makes_it_pause),
         cmocka_unit_test(a_turn_waits_no_longer_than_told),
     };
 

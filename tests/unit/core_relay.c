@@ -6,7 +6,6 @@
 #include "core_mempair.h"
 
 #include <arpa/inet.h>
-#include <sched.h>
 #include <stdio.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -430,38 +429,6 @@ static void a_reset_that_nobody_asked_for(void **state)
     close_world(&w);
 }
 
-static unsigned n_yields;
-
-int sched_yield(void)
-{
-    n_yields++;
-    return 0;
-}
-
-static void bulk_in_small_pieces_gives_way_to_whoever_sends_it(void **state)
-{
-    static const struct {
-        size_t moved;
-        unsigned yields;
-    } cases[] = { { 10, 0 }, { RELAY_BULK - 1, 0 }, { RELAY_BULK, 1 }, { RELAY_ENOUGH - 1, 1 }, { RELAY_ENOUGH, 0 } };
-    static uint8_t bytes[RELAY_ENOUGH];
-
-    for (size_t i = 0; i < COUNT(cases); i++) {
-        struct temper ring = { .reserve = true };
-        struct world w;
-
-        open_world(&w, &ring, NULL);
-        start(&w);
-        turns(&w, 2);
-        n_yields = 0;
-        assert_int_equal(stream_write(&w.away->a.s, &(struct iovec){ bytes, cases[i].moved }, 1), cases[i].moved);
-        turns(&w, 4);
-        assert_int_equal(w.r.down.bytes, cases[i].moved);
-        assert_int_equal(n_yields, cases[i].yields);
-        close_world(&w);
-    }
-}
-
 static void first_bytes_ride_with_the_header(void **state)
 {
     struct world w;
@@ -750,7 +717,6 @@ int main(void)
         cmocka_unit_test(a_shutdown_or_a_header_that_fails_ends_it),
         cmocka_unit_test(an_answer_before_a_hang_up_is_passed_on),
         cmocka_unit_test(a_reset_that_nobody_asked_for),
-        cmocka_unit_test(bulk_in_small_pieces_gives_way_to_whoever_sends_it),
         cmocka_unit_test(first_bytes_ride_with_the_header),
         cmocka_unit_test(a_silent_client_still_sends_the_header),
         cmocka_unit_test(a_client_that_closed_its_half_before_the_start),

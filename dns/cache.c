@@ -13,6 +13,7 @@
 
 #include "core/list.h"
 #include "core/map.h"
+#include "core/pool.h"
 
 #define PREFETCH_USES 2
 
@@ -107,20 +108,23 @@ static enum cache_state state_of(const struct entry *e, uint64_t now_ms)
     return now_ms - e->over_ms < CACHE_OLD_MS ? CACHE_STALE : CACHE_OLD;
 }
 
-enum cache_state cache_get(struct cache *c, const struct qkey *k, uint16_t list, uint64_t now_ms, uint8_t *out, size_t *len)
+enum cache_state cache_get(struct cache *c, const struct qkey *k, uint16_t list, uint64_t now_ms, uint8_t **out, size_t *len)
 {
     struct entry *e = find(c, k, list);
     enum cache_state s = e ? state_of(e, now_ms) : CACHE_NONE;
 
+    *out = NULL;
     if (s == CACHE_NONE) {
         if (e)
             drop(c, e);
         return s;
     }
+    if (!(*out = buf_get()))
+        return CACHE_NONE;
     e->uses++;
     list_del(&e->use);
     list_append(&c->by_use, &e->use);
-    copy_aged(e, now_ms, out);
+    copy_aged(e, now_ms, *out);
     *len = e->len;
     return s;
 }

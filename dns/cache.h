@@ -30,9 +30,9 @@ enum cache_state {
     CACHE_OLD,      /* over for longer: ask, and serve it when the answer keeps us waiting */
     CACHE_HELD      /* over, and asking again failed just now: serve it */
 };
-/* Copies what is kept for a question into out (room for CACHE_MSG_MAX bytes) with its TTLs counted down (1 when over); *len is set but with
- * CACHE_NONE. */
-enum cache_state cache_get(struct cache *c, const struct qkey *k, uint16_t list, uint64_t now_ms, uint8_t *out, size_t *len);
+/* Copies what is kept for a question, with its TTLs counted down (1 when over), into a buffer that is the caller's (buf_put()). With CACHE_NONE,
+ * also for want of memory, *out is NULL and *len not set. */
+enum cache_state cache_get(struct cache *c, const struct qkey *k, uint16_t list, uint64_t now_ms, uint8_t **out, size_t *len);
 /* Keeps a stripped answer (msg_strip) for ttl seconds, in place of an older one. No memory: it is not kept. */
 void cache_put(struct cache *c, const struct qkey *k, uint16_t list, uint64_t now_ms, const uint8_t *msg, size_t len, uint32_t ttl,
                bool may_be_stale);

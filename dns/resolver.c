@@ -320,19 +320,19 @@ static int ask_with_old(struct dns *d, const struct qkey *k, const struct route 
     return r;
 }
 
-static int ask_cached(struct dns *d, const struct qkey *k, const struct route *route, uint8_t depth, struct waiter *w, uint8_t *buf)
+static int ask_cached(struct dns *d, const struct qkey *k, const struct route *route, uint8_t depth, struct waiter *w, uint8_t **buf)
 {
     size_t len;
 
     switch (cache_get(d->cache, k, route->id, loop_now(d->loop), buf, &len)) {
     case CACHE_NONE: return join(d, k, route, depth, w);
-    case CACHE_OLD: return ask_with_old(d, k, route, depth, w, buf, len);
+    case CACHE_OLD: return ask_with_old(d, k, route, depth, w, *buf, len);
     case CACHE_PREFETCH: join(d, k, route, depth, NULL); /* fall through */
     case CACHE_FRESH: w->by = (struct dns_answered){ .how = DNS_BY_CACHE }; break;
     case CACHE_STALE: join(d, k, route, depth, NULL); /* fall through */
     case CACHE_HELD: w->by = (struct dns_answered){ .how = DNS_BY_OLD }; break;
     }
-    w->done(w, 0, buf, len);
+    w->done(w, 0, *buf, len);
     return 1;
 }
 
@@ -344,9 +344,7 @@ int resolve(struct dns *d, const struct qkey *k, const char *name, unsigned why,
 
     if (depth > DEPTH_MAX)
         return -ERR_CIRCLE;
-    if (!(buf = buf_get()))
-        return -ENOMEM;
-    r = ask_cached(d, k, route, depth, w, buf);
+    r = ask_cached(d, k, route, depth, w, &buf);
     buf_put(buf);
     return r;
 }

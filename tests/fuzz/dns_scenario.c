@@ -5,10 +5,17 @@
  *
  * The input is a list of moves: a client asks, a look-up begins or is called off, a server answers (well, or with bytes changed), a
  * connection breaks, time passes, the profile changes. What must hold: every client gets one answer, which answers his question and is no
- * longer than he takes; every look-up ends once; in the end nothing is under way any more.
+ * longer than he takes; every look-up ends once; in the end nothing is under way any more, and no socket is left. Which end that is, the
+ * length of the input says: time passes; or the servers answer first; or (every other length) the resolver goes in the middle of everything.
  *
- * The clock is the world's (dns_world.h); it stands still for everybody else between two inputs.
+ * Every input finds the same world: sockets are in memory (net.h), chance begins anew. The clock is the world's (dns_world.h) and only goes
+ * forward, but the wheel of timers stands as it stood; it stands still for everybody else between two inputs.
  */
+#include "tests/fuzz/net.h"
+
+#include <sys/stat.h>
+
+#include "core/hash.h"
 #include "core/log.h"
 #include "dns/private.h"
 #include "tests/fuzz/fuzz.h"
@@ -20,12 +27,55 @@
             abort();                                                                                                                       \
     } while (0)
 
-#define SERVERS   3
-#define CLIENTS   32
-#define LOOKUPS   4
-#define WAITING   24    /* queries that a server keeps until it is told to answer */
-#define END_MS    30000 /* by then everybody has what he gets */
-#define MOVES_MAX 100
+#define SERVERS    3
+#define CLIENTS    32
+#define LOOKUPS    4
+#define WAITING    24         /* queries that a server keeps until it is told to answer */
+#define ANSWER_MAX 2048       /* in bytes */
+#define END_MS     30000      /* by then everybody has what he gets */
+#define MOVES_MAX  100
+#define RELOAD_MAX 2         /* a profile costs as much as twenty other moves */
+#define ROUND_MS   (1u << 19) /* after so long the wheel of timers stands as before, but for those of more than an hour */
+
+/* Freed memory is kept no longer than an input takes, and hardly noted where it came from (ASAN_OPTIONS=malloc_context_size=30 does that). */
+const char *__asan_default_options(void);
+const char *__asan_default_options(void)
+{
+    return "quarantine_size_mb=2:malloc_context_size=1:max_malloc_fill_size=256";
+}
+
+/* ---- chance ---- */
+
+static uint64_t chance;
+
+ssize_t getrandom(void *p, size_t len, unsigned flags)
+{
+    for (size_t i = 0; i < len; i++) {
+        chance = chance * 6364136223846793005 + 1442695040888963407;
+        ((uint8_t *)p)[i] = (uint8_t)(chance >> 56);
+    }
+    return (ssize_t)len;
+}
+
+/* ---- files: the resolver's root holds none, and c-ares asks with every channel for ids that we choose ourselves ---- */
+
+static bool is_there(const char *path)
+{
+    return strncmp(path, WORLD_ROOT "/", sizeof(WORLD_ROOT)) && strcmp(path, "/dev/urandom");
+}
+
+FILE *fopen(const char *path, const char *mode)
+{
+    return is_there(path) ? fopen64(path, mode) : NULL;
+}
+
+int stat(const char *path, struct stat *s)
+{
+    return is_there(path) ? fstatat(AT_FDCWD, path, s, 0) : net_fail(ENOENT);
+}
+
+static struct dns_world w;
+static struct ways_world ways;
 
 /* ---- the servers: they keep what they are asked, and answer when the input says so ---- */
 
@@ -33,10 +83,10 @@ struct held {
     uint8_t query[600];
     size_t len;
     struct sockaddr_in from;
-    bool by_tcp;
-    struct ns_conn *conn; /* by_tcp: may be gone by now */
+    unsigned conn; /* the number of its connection, which may be gone by now; 0: by UDP */
 };
 static struct ns_world servers[SERVERS];
+static struct wire answer; /* the last one */
 static struct held held[SERVERS][WAITING];
 static unsigned n_held[SERVERS];
 
@@ -45,7 +95,6 @@ static void script_hold(struct ns_world *s, const uint8_t *query, size_t len, st
     unsigned i = (unsigned)(s - servers);
     struct held *h = &held[i][n_held[i]];
 
-    s->asked[0] = 0; /* nobody reads it */
     MUST(len <= DNS_QUERY_MAX);
     if (n_held[i] == WAITING)
         return; /* lost on the way */
@@ -53,19 +102,18 @@ static void script_hold(struct ns_world *s, const uint8_t *query, size_t len, st
     memcpy(h->query, query, len);
     h->len = len;
     h->from = s->from;
-    h->by_tcp = s->by_tcp;
-    h->conn = NULL;
+    h->conn = 0;
     for (int c = 0; c < NS_CONNS && s->by_tcp; c++) /* the newest will do: whose question it is, is said by its id */
-        if (s->conns[c])
-            h->conn = s->conns[c];
+        if (s->conns[c] && s->conns[c]->nth > h->conn)
+            h->conn = s->conns[c]->nth;
 }
 
-static bool conn_lives(const struct ns_world *s, const struct ns_conn *c)
+static struct ns_conn *conn_of(const struct ns_world *s, const struct held *h)
 {
     for (int i = 0; i < NS_CONNS; i++)
-        if (s->conns[i] == c)
-            return c != NULL;
-    return false;
+        if (s->conns[i] && s->conns[i]->nth == h->conn)
+            return s->conns[i];
+    return NULL;
 }
 
 /* ---- the moves ---- */
@@ -139,24 +187,38 @@ static void send_framed(struct ns_conn *c, const struct wire *out)
 
 static void serve(unsigned i, struct moves *m, bool changed)
 {
-    static struct wire out;
     uint8_t how = next(m);
     struct ns_world *s = &servers[i];
     unsigned which = n_held[i] ? (how >> 4) % n_held[i] : 0;
+    struct ns_conn *c;
     struct held h;
 
     if (!n_held[i])
         return;
     h = held[i][which];
     held[i][which] = held[i][--n_held[i]];
-    good_answer(&out, &h, how);
+    good_answer(&answer, &h, how);
     if (changed)
-        change(&out, m);
+        change(&answer, m);
+    MUST(answer.len <= ANSWER_MAX);
     s->from = h.from;
-    if (!h.by_tcp)
-        ns_send_udp(s, &out);
-    else if (conn_lives(s, h.conn))
-        send_framed(h.conn, &out);
+    if (!h.conn)
+        ns_send_udp(s, &answer);
+    else if ((c = conn_of(s, &h)))
+        send_framed(c, &answer);
+}
+
+/* Everybody gets an address, and whoever asks then. */
+static void serve_all(void)
+{
+    struct moves none = { NULL, NULL };
+
+    for (int turn = 0; turn < 4; turn++) {
+        for (unsigned i = 0; i < SERVERS; i++)
+            while (n_held[i])
+                serve(i, &none, false);
+        loop_turn(w.loop, 0);
+    }
 }
 
 /* Bytes without a frame, or the end, on one of a server's connections. */
@@ -177,9 +239,6 @@ static void break_conn(struct ns_world *s, struct moves *m)
 }
 
 /* ---- clients and look-ups ---- */
-
-static struct dns_world w;
-static struct ways_world ways;
 
 struct client {
     bool asks, by_stream;
@@ -258,7 +317,7 @@ static void look_up(uint8_t how)
 
 static struct profile *profiles[2];
 static struct dns_lists *lists[2]; /* made once: they never change */
-static unsigned profile;           /* the one in force */
+static unsigned profile, reloads;  /* the one in force; how often it changed */
 static uint64_t clock_ms;
 
 static struct profile *profile_of(const char *fmt, ...)
@@ -272,6 +331,12 @@ static struct profile *profile_of(const char *fmt, ...)
     return p;
 }
 
+static void pause_clock(void)
+{
+    clock_ms = (world_ms / ROUND_MS + 1) * ROUND_MS;
+    world_ms = 0;
+}
+
 int LLVMFuzzerInitialize(int *argc, char ***argv)
 {
     const char *one = "127.0.0.1";
@@ -279,8 +344,10 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
     log_threshold = LOG_SILENT;
     world_begin(&w);
     ways_open(&ways, &w);
-    for (int i = 0; i < SERVERS; i++)
+    for (int i = 0; i < SERVERS; i++) {
         ns_open(&servers[i], w.loop, one, script_hold);
+        servers[i].forgets = true;
+    }
     profiles[0] = profile_of("proxies: [{ name: P, type: socks5, server: 192.0.2.9, port: 1 }]\n"
                              "hosts: { alias.test: a.real.test, plain.test: [ 10.0.0.1, '::1' ] }\n"
                              "ipv6: true\n"
@@ -309,8 +376,8 @@ int LLVMFuzzerInitialize(int *argc, char ***argv)
                              servers[0].port, servers[1].port, servers[2].port, servers[2].port, servers[1].port);
     for (int i = 0; i < 2; i++)
         MUST((lists[i] = dns_lists_new(profiles[i], NULL, &w.d)));
-    clock_ms = world_ms;
-    world_ms = 0;
+    hash_bytes("", 0); /* takes its key, once */
+    pause_clock();
     return 0;
 }
 
@@ -332,7 +399,7 @@ static void move(struct moves *m)
             dns_fake_flush(w.dns);
         if (arg & 4)
             ways.refuse = ways.refuse ? 0 : -ECONNREFUSED;
-        if (arg & 8) {
+        if (arg & 8 && reloads++ < RELOAD_MAX) {
             profile = !profile;
             MUST(dns_reconfigure(w.dns, profiles[profile], lists[profile], &w.d) == 0);
         }
@@ -341,7 +408,7 @@ static void move(struct moves *m)
     }
 }
 
-static bool all_done(void)
+static bool all_told(void)
 {
     for (int i = 0; i < CLIENTS; i++)
         if (clients[i].asks)
@@ -349,7 +416,12 @@ static bool all_done(void)
     for (int i = 0; i < LOOKUPS; i++)
         if (lookups[i].runs)
             return false;
-    return !w.dns->n_flights;
+    return true;
+}
+
+static bool all_done(void)
+{
+    return all_told() && !w.dns->n_flights;
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
@@ -357,6 +429,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     struct moves m = { data, data + size };
 
     world_ms = clock_ms;
+    chance = 1;
+    reloads = 0;
     loop_turn(w.loop, 0);
     w.opts.profile = profiles[profile = 0];
     w.opts.lists = lists[0];
@@ -364,17 +438,23 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     MUST(dns_new(&w.opts, &w.dns, &w.d) == 0);
     for (int i = 0; i < MOVES_MAX && m.p < m.end; i++)
         move(&m);
-    for (uint64_t i = 0; i < END_MS / 250 && !all_done(); i++)
-        world_jump(&w, 250);
-    MUST(all_done());
+    if (size % 4 == 1)
+        serve_all();
+    if (size % 4 < 2) {
+        for (uint64_t i = 0; i < END_MS / 250 && !all_done(); i++)
+            world_jump(&w, 250);
+        MUST(all_done());
+    }
     dns_free(w.dns);
+    MUST(all_told());
     diag_fini(&w.d);
     ways.refuse = 0;
     ways.via[0] = 0;
-    for (int i = 0; i < 8; i++) /* the servers see their clients go */
+    for (int i = 0; i < 8 && !net_is_idle(2 * SERVERS); i++) /* the servers see their clients go */
         loop_turn(w.loop, 0);
+    MUST(net_is_idle(2 * SERVERS));
     memset(n_held, 0, sizeof(n_held));
-    clock_ms = world_ms;
-    world_ms = 0;
+    memset(answer.b, 0, ANSWER_MAX);
+    pause_clock();
     return 0;
 }

@@ -24,7 +24,7 @@
 #define POISONED 16384
 
 const char *__asan_default_options(void);
-const char *__asan_default_options(void)
+__attribute__((weak)) const char *__asan_default_options(void) /* a target may know better */
 {
     return "quarantine_size_mb=8";
 }

@@ -26,6 +26,7 @@
 #include "tests/unit/dns_text.h"
 
 #define WORLD_LIMIT_MS 20000 /* a test that waits so long has failed */
+#define WORLD_ROOT     "/nonexistent"
 
 /* ---- the clock ---- */
 
@@ -48,6 +49,7 @@ typedef void script_fn(struct ns_world *s, const uint8_t *query, size_t len, str
 struct ns_conn {
     struct io io;
     struct ns_world *s;
+    unsigned nth; /* of the server's, from 1 */
     uint8_t in[8192];
     size_t len;
 };
@@ -59,7 +61,8 @@ struct ns_world {
     struct io udp, tcp;
     uint16_t port;
     script_fn *script;
-    bool by_tcp; /* for the script: the query came by TCP */
+    bool by_tcp;  /* for the script: the query came by TCP */
+    bool forgets; /* nothing is noted in asked */
     unsigned n_asked, n_tcp, n_conns;
     char asked[8192]; /* "name type; ..." */
     struct wire out;
@@ -94,7 +97,7 @@ static inline void ns_serve(struct ns_world *s, const uint8_t *query, size_t len
     ns_rr rr;
 
     s->n_asked++;
-    if (ns_initparse(query, (int)len, &h) == 0 && ns_parserr(&h, ns_s_qd, 0, &rr) == 0)
+    if (!s->forgets && ns_initparse(query, (int)len, &h) == 0 && ns_parserr(&h, ns_s_qd, 0, &rr) == 0)
         snprintf(s->asked + at, sizeof(s->asked) - at, "%s%s %u", at ? "; " : "", ns_rr_name(rr), ns_rr_type(rr));
     for (char *p = s->asked + at; *p; p++)
         *p = (char)tolower((unsigned char)*p); /* servers on loopback are asked in mixed letters */
@@ -181,7 +184,7 @@ static inline void ns_on_accept(struct io *io, uint32_t ready)
         int one = 1;
 
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof(one)); /* nobody waits for an acknowledgement: time stands still */
-        s->n_conns++;
+        c->nth = ++s->n_conns;
         c->s = s;
         c->io.cb = ns_on_conn;
         while (i < NS_CONNS && s->conns[i])
@@ -285,7 +288,7 @@ static inline void world_begin(struct dns_world *w)
     memset(w, 0, sizeof(*w));
     world_ms = 10000000;
     w->loop = loop_new();
-    w->opts = (struct dns_opts){ .loop = w->loop, .root = "/nonexistent" };
+    w->opts = (struct dns_opts){ .loop = w->loop, .root = WORLD_ROOT };
 }
 
 /* Of what the profile's lists name; without env they are the resolver's to make. */

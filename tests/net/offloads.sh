@@ -4,6 +4,7 @@
 . "$(dirname "$0")/lib.sh"
 need_world ss-server dnsmasq python3
 world_up
+echo "options timeout:1 attempts:8" >>"/etc/netns/$APP/resolv.conf" # questions get lost here like anything else
 PEER="python3 $PWD/tests/net/peer.py"
 background "$ORG" $PEER serve 9000
 origin_dns direct.test=3

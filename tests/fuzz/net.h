@@ -3,14 +3,15 @@
  *
  *   resolver, libuv, c-ares, played servers ──► socket(), sendmsg(), epoll_wait() ... of this file ──► queues of bytes
  *
- * A system call costs more than all that a target does between two of them. So the C library's functions are ours here, also for the
- * libraries, and an input needs no system call at all; what it meets depends on nothing outside.
+ * The C library's functions are ours here, also for the libraries. So a scenario costs no system call, and what it meets depends on nothing
+ * outside.
  *
- * TCP and UDP are as loopback has them: a connection that nobody accepts yet is there already; bytes sent before the end are read before the
- * end; who closes with bytes unread, or with a linger of 0, resets; an error is told once, then it is the end. An address of IPv4 leads to
- * the socket with that port, whichever address it is; with no such port it refuses. Of IPv6 nothing is ever heard.
+ * TCP and UDP are as loopback has them: a connection that nobody accepts yet is there already; bytes sent before the end are read before
+ * it; who closes with bytes unread, or with a linger of 0, resets; an error is told once, then it is the end. An address of IPv4 leads to
+ * the socket with that port, whichever address it is; where there is none, it refuses. Of IPv6 nothing is ever heard.
  *
- * Descriptors of the kernel still work, but no epoll_wait() waits for them. Sockets do not block. Included before everything else.
+ * Descriptors of the kernel still work, but no epoll_wait() waits for them. Sockets do not block. A queue takes 128 KiB; its memory stays.
+ * Included before everything else.
  */
 #ifndef FUZZ_NET_H
 #define FUZZ_NET_H

@@ -412,9 +412,9 @@ static void pause_for_bulk(struct loop *l)
     l->bulk.moved = 0;
     if (moved < LOOP_BULK_MIN) /* nothing, acknowledgements */
         return;
-    l->bulk.turns = moved < LOOP_BULK_ENOUGH && now - l->bulk.last_ms <= LOOP_BULK_GAP_MS ? l->bulk.turns + 1 : 0;
+    l->bulk.turns = now - l->bulk.last_ms <= LOOP_BULK_GAP_MS ? l->bulk.turns + 1 : 0;
     l->bulk.last_ms = now;
-    if (l->bulk.turns >= LOOP_BULK_TURNS && list_empty(&l->next))
+    if (moved < LOOP_BULK_ENOUGH && l->bulk.turns >= LOOP_BULK_TURNS && list_empty(&l->next))
         clock_nanosleep(CLOCK_MONOTONIC, 0, &pause, NULL);
 }
 

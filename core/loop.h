@@ -69,13 +69,13 @@ void loop_next(struct loop *l, struct job *j);
 void job_cancel(struct job *j);
 /* So many bytes of flows were moved in this turn. Bulk that keeps coming in small pieces costs a wake-up for each, and whatever one is worth; the
  * loop then pauses for LOOP_PAUSE_US before it looks for more, as a network card does with its interrupts. Never at the beginning of a transfer,
- * nor when a turn has brought enough. */
+ * nor after a turn that has brought enough. */
 void loop_moved(struct loop *l, size_t bytes);
-#define LOOP_BULK_MIN    4096u  /* bytes of a turn: less is somebody's keystrokes */
-#define LOOP_BULK_ENOUGH 65536u /* a turn that was worth it */
-#define LOOP_BULK_TURNS  16     /* in a row, each within LOOP_BULK_GAP_MS of the last, before the first pause */
+#define LOOP_BULK_MIN    4096u   /* bytes of a turn: less is somebody's keystrokes */
+#define LOOP_BULK_ENOUGH 131072u /* a turn that was worth it */
+#define LOOP_BULK_TURNS  16      /* in a row, each within LOOP_BULK_GAP_MS of the last, before the first pause */
 #define LOOP_BULK_GAP_MS 2
-#define LOOP_PAUSE_US    200
+#define LOOP_PAUSE_US    300
 /* The one call allowed from any thread: j->cb runs on the loop soon. j must not be queued elsewhere. */
 void loop_post(struct loop *l, struct job *j);
 

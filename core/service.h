@@ -25,7 +25,7 @@ struct lookup {
     uint8_t depth;    /* look-ups that wait for this one: meta.depth of the dial it is for; 0 = none */
     uint8_t only;     /* 4 or 6: addresses of that version are waited for, others are of no use; 0: either */
     struct addr addr[LOOKUP_MAX];
-    int n;                                    /* IPv4 first, then IPv6 */
+    int n;                                    /* IPv4 first, then IPv6; of too many each version has half */
     void (*done)(struct lookup *l, int err);  /* 0 with n >= 1, or -ERR_NAME, -ETIMEDOUT, ... */
     void *priv;                               /* the resolver's */
 };

@@ -118,10 +118,10 @@ static void asking_free(struct asking *q)
 static void answer(struct asking *q)
 {
     struct lookup *l = q->l;
-    int err;
+    int err, room4 = LOOKUP_MAX - (q->n6 < LOOKUP_MAX / 2 ? q->n6 : LOOKUP_MAX / 2);
 
     l->n = 0;
-    for (int i = 0; i < q->n4 && l->n < LOOKUP_MAX; i++)
+    for (int i = 0; i < q->n4 && l->n < room4; i++)
         l->addr[l->n++] = q->v4[i];
     for (int i = 0; i < q->n6 && l->n < LOOKUP_MAX; i++)
         l->addr[l->n++] = q->v6[i];

@@ -1030,6 +1030,45 @@ static void both_families_of_a_name(void **state)
     end_one();
 }
 
+static unsigned many_v4, many_v6;
+
+static void script_many(struct ns_world *s, const uint8_t *query, size_t len, struct wire *out)
+{
+    bool six = query[len - 11 - 3] == T_AAAA;
+    unsigned n = six ? many_v6 : many_v4;
+    char text[ADDR_STRLEN];
+
+    wanswer(out, query, len, 0x8180, n, 0, 0);
+    for (unsigned i = 0; i < n; i++) {
+        snprintf(text, sizeof(text), six ? "2001:db8::%x" : "192.0.2.%u", i + 1);
+        waddr(out, NULL, 300, text);
+    }
+}
+
+static void a_name_with_many_addresses_has_some_of_each_family(void **state)
+{
+    static const struct {
+        unsigned v4, v6, told_v4, told_v6;
+    } cases[] = {
+        { 16, 0, 16, 0 }, { 16, 1, 15, 1 }, { 16, 16, 8, 8 }, { 3, 16, 3, 13 }, { 20, 2, 14, 2 }, { 0, 20, 0, 16 },
+    };
+
+    begin_one(script_many);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char host[16];
+        unsigned n4 = 0;
+
+        many_v4 = cases[i].v4, many_v6 = cases[i].v6;
+        snprintf(host, sizeof(host), "many%zu.test", i);
+        assert_string_not_equal(look_up(host, LOOKUP_RULES), "nothing");
+        while (n4 < (unsigned)look.n && look.addr[n4].ver == 4)
+            n4++;
+        assert_int_equal(n4, cases[i].told_v4);
+        assert_int_equal(look.n - (int)n4, cases[i].told_v6);
+    }
+    end_one();
+}
+
 static void ipv6_is_waited_for_but_not_long(void **state)
 {
     uint64_t from;
@@ -1176,6 +1215,7 @@ int main(void)
         cmocka_unit_test(servers_that_the_system_has),
         cmocka_unit_test(the_systems_servers_are_asked_as_a_list),
         cmocka_unit_test(both_families_of_a_name),
+        cmocka_unit_test(a_name_with_many_addresses_has_some_of_each_family),
         cmocka_unit_test(ipv6_is_waited_for_but_not_long),
         cmocka_unit_test(a_node_with_ip_version_ipv6_is_reached_when_its_address_comes_late),
         cmocka_unit_test(a_look_up_that_is_taken_back),

@@ -10,7 +10,7 @@
  * it.
  *
  * The request is made at once, but for two things that may wait for the first bytes: early data, which rides in the request (base64url, in
- * a header or at the end of the path), and a fast upgrade, where the first bytes follow it. Then the layer is open at once; with early data
+ * a header or at the end of the path), and a fast upgrade, where the first bytes follow it in a write of their own. Then the layer is open at once; with early data
  * it is on hold again from the request until the server's word.
  */
 #include <errno.h>
@@ -246,12 +246,8 @@ static int ws_seal(struct layer *y, struct cursor *from)
     struct ws *w = of(y);
     int r = y->head ? put_request(w, from) : 0;
 
-    if (r == 0 && y->raw_out) {
-        size_t n = cursor_take(from, layer_free(y), layer_room(y));
-
-        layer_added(y, n);
-        return 0;
-    }
+    if (y->raw_out) /* what follows goes straight through, and by itself: many a server forgets what it has read along with the request */
+        return r;
     if (r == 0 && !w->answered)
         y->hold = true;
     while (r == 0 && !y->hold && from->left && layer_room(y) > FRAME_HEAD)

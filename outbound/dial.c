@@ -179,6 +179,7 @@ struct link {
     struct outbound *o;
     struct dial *d;
     out_wrap_fn *wrap;
+    uint8_t command;  /* for wrap */
     struct stream *s; /* on hold: the protocol's own handshake */
     struct timer limit;
     struct job reap;
@@ -227,7 +228,7 @@ static void on_stream(struct under_dial *x, struct stream *s, int err)
 {
     struct link *k = container_of(x, struct link, under);
     struct stream *up = s;
-    int r = err ? err : k->wrap ? k->wrap(k->o, k->d, s, &up) : 0;
+    int r = err ? err : k->wrap ? k->wrap(k->o, k->d, k->command, s, &up) : 0;
 
     if (r <= 0) {
         end(k, up, r);
@@ -239,26 +240,49 @@ static void on_stream(struct under_dial *x, struct stream *s, int err)
     timer_set(k->o->env->loop, &k->limit, SHAKE_MS);
 }
 
-int link_dial(struct outbound *o, struct dial *d, struct under *u, const struct dest *to, enum lookup_for why, out_wrap_fn *wrap)
+static struct link *link_new(struct outbound *o, struct dial *d)
 {
     struct link *k = calloc(1, sizeof(*k));
-    int r;
 
     if (!k)
-        return -ENOMEM;
+        return NULL;
     k->under.done = on_stream;
     k->under.carrier.depth = dial_depth(d);
     k->o = o;
     k->d = d;
-    k->wrap = wrap;
     k->limit.cb = on_limit;
     k->reap.cb = reap;
-    if ((r = under_start(&k->under, o, u, to, why)) < 0) {
+    return k;
+}
+
+static int link_start(struct link *k, struct under *u, const struct dest *to, enum lookup_for why)
+{
+    int r = under_start(&k->under, k->o, u, to, why);
+
+    if (r < 0)
         free(k);
-        return r;
-    }
-    d->priv = k;
-    return 0;
+    else
+        k->d->priv = k;
+    return r;
+}
+
+int link_dial(struct outbound *o, struct dial *d, struct under *u, out_wrap_fn *wrap, uint8_t command)
+{
+    struct dest server = out_server(o);
+    struct link *k = link_new(o, d);
+
+    if (!k)
+        return -ENOMEM;
+    k->wrap = wrap;
+    k->command = command;
+    return link_start(k, u, &server, LOOKUP_SERVER);
+}
+
+int link_dial_bare(struct outbound *o, struct dial *d, const struct dest *to)
+{
+    struct link *k = link_new(o, d);
+
+    return k ? link_start(k, NULL, to, LOOKUP_DIRECT) : -ENOMEM;
 }
 
 void link_cancel(struct outbound *o, struct dial *d)

@@ -28,7 +28,7 @@ static int direct_dial(struct outbound *o, struct dial *d)
 
     if (d->meta && (d->meta->host_from == HOST_SNIFFED || d->meta->host_from == HOST_REVERSE) && addr_is_set(&to.at.ip))
         to.host = NULL; /* the application chose the address; the name is what we learnt about it */
-    return link_dial(o, d, NULL, &to, LOOKUP_DIRECT, NULL);
+    return link_dial_bare(o, d, &to);
 }
 
 static int direct_init(struct outbound *o, const struct opt_src *s)

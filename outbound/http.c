@@ -181,7 +181,7 @@ static int make_request(struct connect *c, const struct http *n, const struct de
     return fclose(f) == 0 ? 0 : -ENOMEM;
 }
 
-static int http_wrap(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
+static int http_wrap(struct outbound *o, const struct dial *d, uint8_t command, struct stream *down, struct stream **up)
 {
     struct connect *c = calloc(1, sizeof(*c));
     int r = c ? make_request(c, container_of(o, struct http, o), &d->to) : -ENOMEM;
@@ -218,9 +218,7 @@ static void http_fini(struct outbound *o)
 
 static int http_dial(struct outbound *o, struct dial *d)
 {
-    struct dest server = out_server(o);
-
-    return link_dial(o, d, &container_of(o, struct http, o)->under, &server, LOOKUP_SERVER, http_wrap);
+    return link_dial(o, d, &container_of(o, struct http, o)->under, http_wrap, 0);
 }
 
 const struct outbound_ops http_ops = {

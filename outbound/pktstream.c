@@ -239,7 +239,7 @@ static int start_dial(struct pktstream *u, const struct dest *first)
     if (!u->way->host)
         u->dial.to.at = first->at;
     u->st.peer = peer_of(first);
-    r = u->way->dial(u->o, &u->dial);
+    r = u->way->dial(u->o, &u->dial, u->way->command);
     u->dialling = r == 0;
     return r;
 }

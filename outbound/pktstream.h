@@ -10,9 +10,11 @@
 /* How a node carries datagrams. Static. */
 struct pkt_way {
     const struct pkt_codec *codec;
-    const char *host;                                /* where the stream is to go; NULL: to the first datagram's destination */
-    int (*dial)(struct outbound *o, struct dial *d); /* opens a stream for datagrams to d->to; d->done comes later, uncounted; or -err */
+    const char *host; /* where the stream is to go; NULL: to the first datagram's destination */
+    /* Opens a stream for datagrams to d->to; d->done comes later, uncounted; or -err. */
+    int (*dial)(struct outbound *o, struct dial *d, uint8_t command);
     void (*cancel)(struct outbound *o, struct dial *d);
+    uint8_t command; /* for dial */
 };
 
 /* A session; its stream is dialled with the first datagram, and those that come meanwhile wait, bounded. Where the codec has one

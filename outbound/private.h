@@ -169,15 +169,18 @@ void carrier_cancel(struct carrier *c); /* harmless when not running; no callbac
 /* A look-up may still be in its way: its own, or that of who dials it. */
 bool carrier_asks(const struct carrier *c);
 
-/* Puts a layer on a connected stream: 0 and *up; 1 and *up, which is on hold (core/layer.h); or -err (down stays the caller's). */
-typedef int out_wrap_fn(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up);
+/* Puts a layer on a connected stream: 0 and *up; 1 and *up, which is on hold (core/layer.h); or -err (down stays the caller's). command: what a head
+ * of the protocol calls the kind of the stream. */
+typedef int out_wrap_fn(struct outbound *o, const struct dial *d, uint8_t command, struct stream *down, struct stream **up);
 static inline uint8_t dial_depth(const struct dial *d)
 {
     return d->meta ? d->meta->depth : 0;
 }
-/* The dial of every type that is "a stream to its server, and a layer on it" (u NULL: the bare carrier; wrap NULL: no layer), and its cancel. */
+/* The dial of every type that is "a stream to its server, and a layer on it"; of those that have no server: a bare stream to `to`; and the cancel
+ * of both. 0: d->done comes later from the loop; or -err at once. */
 struct under;
-int link_dial(struct outbound *o, struct dial *d, struct under *u, const struct dest *to, enum lookup_for why, out_wrap_fn *wrap);
+int link_dial(struct outbound *o, struct dial *d, struct under *u, out_wrap_fn *wrap, uint8_t command);
+int link_dial_bare(struct outbound *o, struct dial *d, const struct dest *to);
 void link_cancel(struct outbound *o, struct dial *d);
 
 /* Where a node's server is. */

@@ -135,7 +135,7 @@ static void warn_of_old(struct ss *n)
 
 /* ---- TCP ---- */
 
-static int ss_wrap(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
+static int ss_wrap(struct outbound *o, const struct dial *d, uint8_t command, struct stream *down, struct stream **up)
 {
     struct ss *s = container_of(o, struct ss, o);
     uint8_t head[ATYP_MAX];
@@ -148,18 +148,21 @@ static int ss_wrap(struct outbound *o, const struct dial *d, struct stream *down
     return *up ? 0 : -ENOMEM;
 }
 
+static int dial(struct outbound *o, struct dial *d, uint8_t command)
+{
+    return link_dial(o, d, &container_of(o, struct ss, o)->under, ss_wrap, command);
+}
+
 static int ss_dial(struct outbound *o, struct dial *d)
 {
-    struct dest server = out_server(o);
-
-    return link_dial(o, d, &container_of(o, struct ss, o)->under, &server, LOOKUP_SERVER, ss_wrap);
+    return dial(o, d, 0);
 }
 
 /* ---- UDP ---- */
 
 static const struct pkt_way over_tcp[] = {
-    { &pkt_uot1, PKT_UOT1_HOST, ss_dial, link_cancel },
-    { &pkt_uot2, PKT_UOT2_HOST, ss_dial, link_cancel },
+    { &pkt_uot1, PKT_UOT1_HOST, dial, link_cancel, 0 },
+    { &pkt_uot2, PKT_UOT2_HOST, dial, link_cancel, 0 },
 };
 
 static int ss_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out)

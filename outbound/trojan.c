@@ -146,7 +146,7 @@ static int look_at_answer(void *arg, const uint8_t *b, size_t n, const uint8_t *
     return 1;
 }
 
-static int wrap(struct outbound *o, const struct dial *d, uint8_t command, struct stream *down, struct stream **up)
+static int trojan_wrap(struct outbound *o, const struct dial *d, uint8_t command, struct stream *down, struct stream **up)
 {
     struct trojan *n = container_of(o, struct trojan, o);
     uint8_t head[HASH_LEN + 2 + 1 + ATYP_MAX + 2], *at = head;
@@ -167,33 +167,19 @@ static int wrap(struct outbound *o, const struct dial *d, uint8_t command, struc
     return r;
 }
 
-static int wrap_tcp(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
+static int dial(struct outbound *o, struct dial *d, uint8_t command)
 {
-    return wrap(o, d, TROJAN_TCP, down, up);
-}
-
-static int wrap_udp(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
-{
-    return wrap(o, d, TROJAN_UDP, down, up);
+    return link_dial(o, d, &container_of(o, struct trojan, o)->under, trojan_wrap, command);
 }
 
 static int trojan_dial(struct outbound *o, struct dial *d)
 {
-    struct dest server = out_server(o);
-
-    return link_dial(o, d, &container_of(o, struct trojan, o)->under, &server, LOOKUP_SERVER, wrap_tcp);
-}
-
-static int dial_udp(struct outbound *o, struct dial *d)
-{
-    struct dest server = out_server(o);
-
-    return link_dial(o, d, &container_of(o, struct trojan, o)->under, &server, LOOKUP_SERVER, wrap_udp);
+    return dial(o, d, TROJAN_TCP);
 }
 
 static int trojan_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out)
 {
-    static const struct pkt_way way = { &pkt_trojan, NULL, dial_udp, link_cancel };
+    static const struct pkt_way way = { &pkt_trojan, NULL, dial, link_cancel, TROJAN_UDP };
 
     return pktstream_open(o, &way, out);
 }

@@ -115,7 +115,7 @@ static int read_answer(void *arg, const uint8_t *b, size_t n, const uint8_t *fir
     return 1;
 }
 
-static int wrap(struct outbound *o, const struct dial *d, uint8_t command, struct stream *down, struct stream **up)
+static int vless_wrap(struct outbound *o, const struct dial *d, uint8_t command, struct stream *down, struct stream **up)
 {
     struct vless *v = container_of(o, struct vless, o);
     uint8_t head[1 + 16 + 1 + 1 + VMESS_ADDR_MAX] = { 0 };
@@ -131,47 +131,20 @@ static int wrap(struct outbound *o, const struct dial *d, uint8_t command, struc
     return r;
 }
 
-static int wrap_tcp(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
+static int dial(struct outbound *o, struct dial *d, uint8_t command)
 {
-    return wrap(o, d, VMESS_TCP, down, up);
-}
-
-static int wrap_udp(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
-{
-    return wrap(o, d, VMESS_UDP, down, up);
-}
-
-static int wrap_mux(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
-{
-    return wrap(o, d, VMESS_MUX, down, up);
-}
-
-static int dial(struct outbound *o, struct dial *d, out_wrap_fn *how)
-{
-    struct dest server = out_server(o);
-
-    return link_dial(o, d, &container_of(o, struct vless, o)->under, &server, LOOKUP_SERVER, how);
+    return link_dial(o, d, &container_of(o, struct vless, o)->under, vless_wrap, command);
 }
 
 static int vless_dial(struct outbound *o, struct dial *d)
 {
-    return dial(o, d, wrap_tcp);
-}
-
-static int dial_udp(struct outbound *o, struct dial *d)
-{
-    return dial(o, d, wrap_udp);
-}
-
-static int dial_mux(struct outbound *o, struct dial *d)
-{
-    return dial(o, d, wrap_mux);
+    return dial(o, d, VMESS_TCP);
 }
 
 static int vless_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out)
 {
-    static const struct pkt_way xudp = { &pkt_xudp, NULL, dial_mux, link_cancel },
-                                packetaddr = { &pkt_packetaddr, PKT_ADDR_HOST, dial_udp, link_cancel };
+    static const struct pkt_way xudp = { &pkt_xudp, NULL, dial, link_cancel, VMESS_MUX },
+                                packetaddr = { &pkt_packetaddr, PKT_ADDR_HOST, dial, link_cancel, VMESS_UDP };
 
     return pktstream_open(o, container_of(o, struct vless, o)->xudp ? &xudp : &packetaddr, out);
 }

@@ -110,7 +110,7 @@ static struct vmess_options how_to(const struct vmess *v, uint8_t command)
     return how;
 }
 
-static int wrap(struct outbound *o, const struct dial *d, uint8_t command, struct stream *down, struct stream **up)
+static int vmess_wrap(struct outbound *o, const struct dial *d, uint8_t command, struct stream *down, struct stream **up)
 {
     struct vmess *v = container_of(o, struct vmess, o);
     struct vmess_options how = how_to(v, command);
@@ -118,47 +118,21 @@ static int wrap(struct outbound *o, const struct dial *d, uint8_t command, struc
     return vmess_stream_new(o->env->loop, &v->user, &how, &d->to, down, &o->answered, up);
 }
 
-static int wrap_tcp(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
+static int dial(struct outbound *o, struct dial *d, uint8_t command)
 {
-    return wrap(o, d, VMESS_TCP, down, up);
-}
-
-static int wrap_udp(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
-{
-    return wrap(o, d, VMESS_UDP, down, up);
-}
-
-static int wrap_mux(struct outbound *o, const struct dial *d, struct stream *down, struct stream **up)
-{
-    return wrap(o, d, VMESS_MUX, down, up);
-}
-
-static int dial(struct outbound *o, struct dial *d, out_wrap_fn *fn)
-{
-    struct dest server = out_server(o);
-
-    return link_dial(o, d, &container_of(o, struct vmess, o)->under, &server, LOOKUP_SERVER, fn);
+    return link_dial(o, d, &container_of(o, struct vmess, o)->under, vmess_wrap, command);
 }
 
 static int vmess_dial(struct outbound *o, struct dial *d)
 {
-    return dial(o, d, wrap_tcp);
-}
-
-static int dial_udp(struct outbound *o, struct dial *d)
-{
-    return dial(o, d, wrap_udp);
-}
-
-static int dial_mux(struct outbound *o, struct dial *d)
-{
-    return dial(o, d, wrap_mux);
+    return dial(o, d, VMESS_TCP);
 }
 
 static int vmess_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out)
 {
-    static const struct pkt_way plain = { &pkt_length, NULL, dial_udp, link_cancel }, xudp = { &pkt_xudp, NULL, dial_mux, link_cancel },
-                                packetaddr = { &pkt_packetaddr, PKT_ADDR_HOST, dial_udp, link_cancel };
+    static const struct pkt_way plain = { &pkt_length, NULL, dial, link_cancel, VMESS_UDP },
+                                xudp = { &pkt_xudp, NULL, dial, link_cancel, VMESS_MUX },
+                                packetaddr = { &pkt_packetaddr, PKT_ADDR_HOST, dial, link_cancel, VMESS_UDP };
     const struct vmess *v = container_of(o, struct vmess, o);
 
     return pktstream_open(o, v->xudp ? &xudp : v->packet_addr ? &packetaddr : &plain, out);

@@ -14,7 +14,8 @@
 #include "outbound/pktstream.h"
 #include "outbound_world.h"
 
-#define DIALS 80
+#define DIALS   80
+#define COMMAND 7
 
 static struct world w;
 static struct outbound *node;
@@ -30,9 +31,10 @@ static struct {
     int refuse;
 } way;
 
-static int fake_dial(struct outbound *o, struct dial *d)
+static int fake_dial(struct outbound *o, struct dial *d, uint8_t command)
 {
     assert_ptr_equal(o, node);
+    assert_int_equal(command, COMMAND);
     if (way.refuse)
         return way.refuse;
     assert_true(way.n < DIALS);
@@ -132,9 +134,9 @@ static void close_it(void)
     }
 }
 
-static const struct pkt_way trojan = { &pkt_trojan, NULL, fake_dial, fake_cancel }, plain = { &pkt_length, NULL, fake_dial, fake_cancel },
-                            packetaddr = { &pkt_packetaddr, PKT_ADDR_HOST, fake_dial, fake_cancel },
-                            xudp = { &pkt_xudp, "v1.mux.cool", fake_dial, fake_cancel };
+#define WAY(codec, host) { codec, host, fake_dial, fake_cancel, COMMAND }
+static const struct pkt_way trojan = WAY(&pkt_trojan, NULL), plain = WAY(&pkt_length, NULL), packetaddr = WAY(&pkt_packetaddr, PKT_ADDR_HOST),
+                            xudp = WAY(&pkt_xudp, "v1.mux.cool");
 
 /* ---- the server ---- */
 

@@ -49,6 +49,7 @@ struct tcp_flow {
     int err;
     uint8_t waits, news; /* STREAM_* */
     bool mapped, rx_eof, tx_shut, fin_sent, orphan; /* orphan: the owner is gone */
+    bool ack_due;                                   /* lwIP wanted to acknowledge at once */
     uint8_t was_full;
 
     struct pbuf *rx, **rx_end;
@@ -237,6 +238,22 @@ static void compact(struct tcp_flow *f)
     f->rx_end = at;
 }
 
+/* One for all that came, unless the window's opening has said so already. */
+static void acknowledge(struct tcp_flow *f)
+{
+    bool mine;
+
+    if (!f->ack_due)
+        return;
+    f->ack_due = false;
+    if (!f->pcb || !(f->pcb->flags & TF_ACK_DELAY))
+        return;
+    mine = enter(f);
+    tcp_ack_now(f->pcb);
+    tcp_output(f->pcb);
+    leave(f, mine);
+}
+
 static void tell(struct tcp_flow *f)
 {
     uint8_t what = f->news & (f->waits | STREAM_FAILED);
@@ -247,6 +264,7 @@ static void tell(struct tcp_flow *f)
         stream_ready(&f->s, what);
     if (f->rx && !f->orphan)
         compact(f);
+    acknowledge(f);
 }
 
 void tcp_flush(struct stack *st)
@@ -388,6 +406,11 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
     for (*f->rx_end = p; p; p = p->next) {
         p->tot_len = p->len; /* the chain is ours now; see new_block() */
         f->rx_end = &p->next;
+    }
+    if (pcb->flags & TF_ACK_NOW) { /* not before the owner has had them: then it opens the window, too */
+        tcp_clear_flags(pcb, TF_ACK_NOW);
+        tcp_set_flags(pcb, TF_ACK_DELAY);
+        f->ack_due = true;
     }
     note(f, STREAM_READABLE);
     return ERR_OK;

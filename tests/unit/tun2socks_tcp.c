@@ -770,6 +770,41 @@ static void clients_of_tiny_segments_get_their_bytes(void **state)
 
 /* lwIP cuts what lies behind its window, but for the first segment that comes too early; when the gap was filled an assertion ended the
  * worker. */
+static void what_comes_together_is_acknowledged_together(void **state)
+{
+    static const struct {
+        size_t kernel; /* of kernels */
+        unsigned n;
+        uint32_t len;
+        bool reads;
+    } cases[] = { { 0, 10, 1400, true }, { 0, 10, 1400, false }, { 0, 11, 100, true }, { 3, 2, 32700, true } }; /* 3: it opens by a chunk at least */
+    static uint8_t data[32700];
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        uint32_t all = cases[i].n * cases[i].len, ack;
+        struct world w;
+        struct seen s;
+
+        world_open(&w, &kernels[cases[i].kernel]);
+        ack = open_by_hand(&w, 4, 1000);
+        w.first->reads = cases[i].reads;
+        for (unsigned n = 0; n < cases[i].n; n++) {
+            pattern_fill(1000, n * cases[i].len, data, cases[i].len);
+            say_data(&w, 4, 1000, ISS + 1 + n * cases[i].len, ack, data, cases[i].len);
+        }
+        s = expect(&w, 1000, ACK);
+        assert_int_equal(s.ack, ISS + 1 + all);
+        assert_int_equal(s.wnd, cases[i].reads ? 65535 : 65535 - all); /* what was taken is open again */
+        assert_true(world_silent(&w));
+        pattern_fill(1000, all, data, 1);
+        say_data(&w, 4, 1000, ISS + 1 + all, ack, data, 1);
+        assert_true(world_silent(&w)); /* another may follow */
+        world_pass(&w, 200);
+        assert_int_equal(expect(&w, 1000, ACK).ack, ISS + 2 + all);
+        world_close(&w);
+    }
+}
+
 static void an_early_segment_that_ends_behind_the_window(void **state)
 {
     static const uint32_t early[] = { 40000, 65534, 65535, 65536, 100000 };
@@ -1366,6 +1401,7 @@ int main(void)
         cmocka_unit_test(every_byte_through_every_weather),
         cmocka_unit_test(windows_that_begin_with_nothing),
         cmocka_unit_test(clients_of_tiny_segments_get_their_bytes),
+        cmocka_unit_test(what_comes_together_is_acknowledged_together),
         cmocka_unit_test(an_early_segment_that_ends_behind_the_window),
         cmocka_unit_test(a_false_end_under_the_end_of_the_window),
         cmocka_unit_test(a_window_that_shuts_over_bytes_on_their_way),

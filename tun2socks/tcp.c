@@ -8,6 +8,7 @@
  * Two lives, and the record is freed only after both: the pcb's (ends in on_destroy) and the owner's (ends in close or refuse).
  *
  * App to upstream: lwIP's pbufs are queued as they are and lent by peek; consuming opens the window, and that is all of the back-pressure.
+ * They are acknowledged after the owner was told: by the packet that opens the window, if he has taken them; else by one for all.
  * What stays queued after a batch is copied together when it is small, so that a small packet does not pin a 64 KiB buffer.
  *
  * Upstream to app: a list of chunks, each as large as the largest segment. reserve() lends their free space, commit() hands the filled part to lwIP, which sends it from there without a

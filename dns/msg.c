@@ -484,7 +484,9 @@ static void copy_name(struct copy *c, struct rd *r)
 
         if (to) {
             copy_bytes(c, (const uint8_t[]){ (uint8_t)(0xc0 | to >> 8), (uint8_t)to }, 2);
-            return; /* only by a pointer one comes here again: r stands behind it */
+            if (!w.jumps) /* r is not behind it yet: another name has led across records and come by here */
+                c->bad |= !skip_name(r);
+            return;
         }
         if (c->n_places < PLACES_MAX && c->at < 0x4000)
             c->places[c->n_places++] = (struct place){ (uint16_t)from, (uint16_t)c->at };

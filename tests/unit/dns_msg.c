@@ -625,6 +625,38 @@ static void records_are_taken_away_and_names_stay_whole(void **state)
     }
 }
 
+/* One label reaches over whole records, to where the name of the last one begins. */
+static void a_name_that_leads_across_records_spoils_no_other(void **state)
+{
+    static const uint16_t gone[] = { T_A };
+    char text[256];
+    size_t label;
+    ns_msg h;
+    ns_rr rr;
+
+    whead(&w, 1, 0x8180, 1, 4, 0, 0);
+    wquestion(&w, "a.test", T_ANY);
+    w16(&w, 0xc00c);
+    wbehind(&w, 133, 1);
+    label = w.len;
+    w8(&w, 12 + 4 + 16 + 12);
+    w16(&w, 0xc000 | (unsigned)label);
+    wbehind(&w, 133, 4);
+    w32(&w, 0);
+    waddr(&w, NULL, 60, "192.0.2.1");
+    w16(&w, 0xc00c);
+    wbehind(&w, ns_t_ns, 5);
+    assert_int_equal(w.len, label + 1 + w.b[label]);
+    wpointed(&w, "ns", 12);
+    assert_string_not_equal(without(gone, 1), "none");
+    assert_int_equal(ns_initparse(rest.b, (int)rest.len, &h), 0);
+    assert_int_equal(ns_parserr(&h, ns_s_an, 2, &rr), 0);
+    assert_int_equal(ns_rr_type(rr), ns_t_ns);
+    assert_int_equal(dn_skipname(ns_rr_rdata(rr), rest.b + rest.len), ns_rr_rdlen(rr)); /* and nothing behind it */
+    assert_true(ns_name_uncompress(rest.b, rest.b + rest.len, ns_rr_rdata(rr), text, sizeof(text)) > 0);
+    assert_string_equal(text, "ns.a.test");
+}
+
 static void what_is_taken_away(void **state)
 {
     static const uint16_t v6[] = { T_AAAA }, both[] = { T_A, T_AAAA }, https[] = { T_HTTPS };
@@ -772,6 +804,7 @@ int main(void)
         cmocka_unit_test(how_long_an_answer_holds),
         cmocka_unit_test(odd_answers),
         cmocka_unit_test(records_are_taken_away_and_names_stay_whole),
+        cmocka_unit_test(a_name_that_leads_across_records_spoils_no_other),
         cmocka_unit_test(what_is_taken_away),
         cmocka_unit_test(names_that_lead_nowhere),
         cmocka_unit_test(a_copy_that_would_be_too_long),

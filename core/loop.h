@@ -67,9 +67,9 @@ void loop_defer(struct loop *l, struct job *j);
 void loop_next(struct loop *l, struct job *j);
 /* Takes a job back that was deferred or put off; harmless when it is not queued. */
 void job_cancel(struct job *j);
-/* So many bytes of flows were moved in this turn. Bulk that keeps coming in small pieces costs a wake-up for each, and whatever one is worth; the
- * loop then pauses for LOOP_PAUSE_US before it looks for more, as a network card does with its interrupts. Never at the beginning of a transfer,
- * nor after a turn that has brought enough. */
+/* So many bytes of flows were moved in this turn, or what counts like them (dns/server.c). Bulk that keeps coming in small pieces costs a wake-up
+ * for each, and whatever one is worth; the loop then pauses for LOOP_PAUSE_US before it looks for more, as a network card does with its
+ * interrupts. Never at the beginning of a transfer, nor after a turn that has brought enough. */
 void loop_moved(struct loop *l, size_t bytes);
 #define LOOP_BULK_MIN    4096u   /* bytes of a turn: less is somebody's keystrokes */
 #define LOOP_BULK_ENOUGH 131072u /* a turn that was worth it */

@@ -32,7 +32,7 @@
 #define IDLE_MS   10000
 #define OUT_MAX   (128u << 10)
 #define AT_ONCE   60000 /* bytes of datagrams that go as one */
-#define WEIGHT    1366  /* bytes that a query counts for the loop: three in a turn are bulk, one program's two (A, AAAA) are not */
+#define WEIGHT    (LOOP_BULK_MIN / 3 + 1) /* bytes that a query counts: three in a turn are bulk, one program's two (A, AAAA) are not */
 
 struct listener {
     struct list_head node;

@@ -10,8 +10,8 @@
  * it.
  *
  * The request is made at once, but for two things that may wait for the first bytes: early data, which rides in the request (base64url, in
- * a header or at the end of the path), and a fast upgrade, where the first bytes follow it in a write of their own. Then the layer is open at once; with early data
- * it is on hold again from the request until the server's word.
+ * a header or at the end of the path), and a fast upgrade, where the first bytes follow it in a write of their own. Then the layer is open
+ * at once; with early data it is on hold again from the request until the server's word.
  */
 #include <errno.h>
 #include <openssl/evp.h>

@@ -162,24 +162,23 @@ int listen(int fd, int n)
     return 0;
 }
 
-static int net_connect(struct net_sock *s)
+static void net_connect(struct net_sock *s)
 {
     struct net_sock *l = net_at(NET_LISTENER, ntohs(s->to.sin_port)), *peer;
 
     if (s->to.sin_family != AF_INET) {
         s->connecting = true;
-        return 0;
+        return;
     }
     if (!l || !(peer = net_new(NET_TCP))) {
         s->err = ECONNREFUSED;
         s->fin = s->shut = true;
-        return 0;
+        return;
     }
     peer->listener = l;
     l->n_waiting++;
     peer->peer = s;
     s->peer = peer;
-    return 0;
 }
 
 int connect(int fd, __CONST_SOCKADDR_ARG addr, socklen_t len)

@@ -768,8 +768,6 @@ static void clients_of_tiny_segments_get_their_bytes(void **state)
         }
 }
 
-/* lwIP cuts what lies behind its window, but for the first segment that comes too early; when the gap was filled an assertion ended the
- * worker. */
 static void what_comes_together_is_acknowledged_together(void **state)
 {
     static const struct {
@@ -805,6 +803,8 @@ static void what_comes_together_is_acknowledged_together(void **state)
     }
 }
 
+/* lwIP cuts what lies behind its window, but for the first segment that comes too early; when the gap was filled an assertion ended the
+ * worker. */
 static void an_early_segment_that_ends_behind_the_window(void **state)
 {
     static const uint32_t early[] = { 40000, 65534, 65535, 65536, 100000 };

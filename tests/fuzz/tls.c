@@ -35,6 +35,9 @@ static bool kept;
 
 /* ---- in place of the library's ---- */
 
+/* The library's own. */
+#define REAL(f) ((__typeof__(&f))dlsym(RTLD_NEXT, #f))
+
 int RAND_bytes_ex(OSSL_LIB_CTX *lib, unsigned char *out, size_t n, unsigned strength)
 {
     memset(out, 7, n);
@@ -43,7 +46,7 @@ int RAND_bytes_ex(OSSL_LIB_CTX *lib, unsigned char *out, size_t n, unsigned stre
 
 int EVP_PKEY_keygen(EVP_PKEY_CTX *ctx, EVP_PKEY **out)
 {
-    int (*real)(EVP_PKEY_CTX *, EVP_PKEY **) = (int (*)(EVP_PKEY_CTX *, EVP_PKEY **))dlsym(RTLD_NEXT, "EVP_PKEY_keygen");
+    __typeof__(&EVP_PKEY_keygen) real = REAL(EVP_PKEY_keygen);
     static EVP_PKEY *first;
 
     if (!EVP_PKEY_CTX_is_a(ctx, "X25519"))
@@ -56,8 +59,7 @@ int EVP_PKEY_keygen(EVP_PKEY_CTX *ctx, EVP_PKEY **out)
 
 int EVP_PKEY_derive(EVP_PKEY_CTX *ctx, unsigned char *out, size_t *len)
 {
-    int (*real)(EVP_PKEY_CTX *, unsigned char *, size_t *) =
-        (int (*)(EVP_PKEY_CTX *, unsigned char *, size_t *))dlsym(RTLD_NEXT, "EVP_PKEY_derive");
+    __typeof__(&EVP_PKEY_derive) real = REAL(EVP_PKEY_derive);
     static uint8_t first[32];
 
     if (!known) {
@@ -81,7 +83,7 @@ int EVP_DigestVerify(EVP_MD_CTX *ctx, const unsigned char *sig, size_t n_sig, co
 /* The first certificate in a flight that was good is remembered: nearly always the server's. */
 X509 *d2i_X509(X509 **x, const unsigned char **der, long n)
 {
-    X509 *(*real)(X509 **, const unsigned char **, long) = (X509 * (*)(X509 **, const unsigned char **, long)) dlsym(RTLD_NEXT, "d2i_X509");
+    __typeof__(&d2i_X509) real = REAL(d2i_X509);
     static X509 *first;
     static uint8_t bytes[1024];
     static long n_bytes;
@@ -110,8 +112,7 @@ static int on_session(SSL *ssl, SSL_SESSION *session)
 
 void SSL_CTX_sess_set_new_cb(SSL_CTX *ctx, int (*cb)(SSL *, SSL_SESSION *))
 {
-    void (*real)(SSL_CTX *, int (*)(SSL *, SSL_SESSION *)) =
-        (void (*)(SSL_CTX *, int (*)(SSL *, SSL_SESSION *)))dlsym(RTLD_NEXT, "SSL_CTX_sess_set_new_cb");
+    __typeof__(&SSL_CTX_sess_set_new_cb) real = REAL(SSL_CTX_sess_set_new_cb);
 
     keep_session = cb;
     real(ctx, on_session);

@@ -53,7 +53,8 @@ EOF
 shunt_start "$DIR/p.yaml"
 tls() { echo | in_app timeout 5 openssl s_client -connect "$1:443" -servername "$2" -brief >"$DIR/out" 2>&1; }
 web() { in_app curl -sS --max-time 5 -H "Host: $2" "http://$1/"; }
-quic() { in_app timeout 5 "$QUIC" "$1" 9000 "$2" "$3"; }
+# quic ADDRESS NAME VERSION FROM
+quic() { in_app timeout 5 "$QUIC" "$1" 9000 "$2" "$3" "$4"; }
 # greeting ADDRESS PORT: milliseconds until the server's first word
 greeting() {
     in_app timeout 5 python3 -c "
@@ -96,8 +97,8 @@ web 10.78.0.3 a.reject.test >/dev/null 2>&1 && fail "not rejected"
 ok
 for version in 1 2; do
     step "QUIC version $version, two datagrams, pieces in any order"
-    [ "$(quic 10.78.0.3 fine.test $version)" = echoed ] || fail "$(quic 10.78.0.3 fine.test $version)"
-    [ "$(quic 10.78.0.3 a.reject.test $version)" = refused ] || fail "$(quic 10.78.0.3 a.reject.test $version)"
+    got=$(quic 10.78.0.3 fine.test $version 1000$version) && [ "$got" = echoed ] || fail "fine.test: $got"
+    got=$(quic 10.78.0.3 a.reject.test $version 2000$version) && [ "$got" = refused ] || fail "a.reject.test: $got"
     ok
 done
 step "names in skip-domain and addresses in skip-dst-address are left alone"

@@ -134,8 +134,8 @@ static int read_v(struct links *l, const char *type, const struct url *u)
     put_transport(l, map, &t);
     if (!strcmp(link_arg(u, "packetEncoding"), "packet") || !strcmp(link_arg(u, "packetEncoding"), "packetaddr"))
         link_text(l, map, "packet-encoding", "packetaddr");
-    else if (strcmp(link_arg(u, "packetEncoding"), "none") != 0)
-        link_text(l, map, "packet-encoding", "xudp");
+    else
+        link_text(l, map, "packet-encoding", strcmp(link_arg(u, "packetEncoding"), "none") != 0 ? "xudp" : "none");
     if (!strcmp(type, "vless")) {
         link_text(l, map, "flow", link_lower(l, link_arg(u, "flow")));
         link_text(l, map, "encryption", link_arg(u, "encryption"));

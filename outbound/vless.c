@@ -4,7 +4,8 @@
  *   ──► 00 | uuid 16 | length of addons 0 | command | port, address | bytes          ◄── 00 | length of addons, addons | bytes
  *
  * No encryption of its own: that is what TLS underneath is for. The head goes with the client's first bytes, the server's with its own.
- * Datagrams go as XUDP, or as packetaddr where the profile asks for it.
+ * Datagrams go as XUDP; as packetaddr where the profile asks for it; or (packet-encoding: none, for servers that know neither) as the protocol
+ * itself has it, in a stream for each destination.
  *
  * What this build does not do - XTLS Vision, REALITY, VLESS encryption - makes a node unavailable, with the reason.
  */
@@ -29,7 +30,7 @@ struct vless {
     uint8_t uuid[16];
     bool vision;    /* flow is xtls-rprx-vision */
     bool encrypted; /* encryption names a key */
-    bool xudp, packet_addr;
+    bool xudp, packet_addr; /* neither: a stream for each destination */
 };
 
 static const struct cfg_field vless_fields[] = {
@@ -78,11 +79,8 @@ static int vless_init(struct outbound *o, const struct opt_src *s)
     const char *enc = v->packet_encoding ? v->packet_encoding : "";
     int r;
 
-    if (!strcmp(enc, "packetaddr") || !strcmp(enc, "packet"))
-        v->xudp = false;
-    else if (!v->packet_addr)
-        v->xudp = true; /* unless something else is asked for */
-    v->packet_addr = !v->xudp;
+    v->packet_addr = (v->packet_addr && !v->xudp) || !strcmp(enc, "packetaddr") || !strcmp(enc, "packet");
+    v->xudp = !v->packet_addr && strcmp(enc, "none") != 0;
     if ((r = read_flow(v, s)) < 0 || (r = read_encryption(v, s)) < 0 || (r = opt_uuid(v->uuid_text, v->uuid)) < 0)
         return r;
     if (v->encrypted)
@@ -144,9 +142,11 @@ static int vless_dial(struct outbound *o, struct dial *d)
 static int vless_open_pkt(struct outbound *o, const struct flow_meta *m, struct pktsess **out)
 {
     static const struct pkt_way xudp = { &pkt_xudp, NULL, dial, link_cancel, VMESS_MUX },
-                                packetaddr = { &pkt_packetaddr, PKT_ADDR_HOST, dial, link_cancel, VMESS_UDP };
+                                packetaddr = { &pkt_packetaddr, PKT_ADDR_HOST, dial, link_cancel, VMESS_UDP },
+                                plain = { &pkt_length, NULL, dial, link_cancel, VMESS_UDP };
+    struct vless *v = container_of(o, struct vless, o);
 
-    return pktstream_open(o, container_of(o, struct vless, o)->xudp ? &xudp : &packetaddr, out);
+    return pktstream_open(o, v->xudp ? &xudp : v->packet_addr ? &packetaddr : &plain, out);
 }
 
 const struct outbound_ops vless_ops = {

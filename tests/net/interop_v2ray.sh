@@ -47,6 +47,7 @@ node "vmess, h2" "type: vmess, port: $(port 4), $id, cipher: auto, tls: true, se
 node "vmess, http" "type: vmess, port: $(port 5), $id, cipher: auto, network: http, http-opts: {path: [/], headers: {Host: [a.example, b.example]}}" "x:$MB" first short:200:2
 node "vmess, tls" "type: vmess, port: $(port 11), $id, cipher: zero, tls: true, servername: test.example" "x:$MB" first udp short:200:2
 node "vless" "type: vless, port: $(port 6), uuid: $ID" "x:$MB" d:1000000 first udp short:1000
+node "vless, a stream for each destination of datagrams" "type: vless, port: $(port 6), uuid: $ID, packet-encoding: none" udp
 node "vless, tls" "type: vless, port: $(port 7), uuid: $ID, tls: true, servername: test.example" "x:$MB" d:1000000 first udp short:200
 node "vless, ws, tls" "type: vless, port: $(port 8), uuid: $ID, tls: true, servername: test.example, network: ws, ws-opts: {path: /ray}" "x:$MB" first short:200
 node "vless, h2" "type: vless, port: $(port 12), uuid: $ID, tls: true, servername: test.example, network: h2, h2-opts: {path: /h2, host: [test.example]}" "x:$MB" first short:200

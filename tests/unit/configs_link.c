@@ -105,7 +105,7 @@ static const struct { const char *link, *entry; } cases[] = {
       "{name=n type=vless server=h port=80 uuid=" UUID " udp=<true> network=ws ws-opts={path=/p?ed=1 headers={Host=x} max-early-data=2048 "
       "early-data-header-name=X-H} packet-encoding=packetaddr}" },
     { "vless://" UUID "@h:80?type=xhttp&path=%2Fp&host=x&mode=auto&packetEncoding=none#n",
-      "{name=n type=vless server=h port=80 uuid=" UUID " udp=<true> network=xhttp xhttp-opts={path=/p host=x mode=auto}}" },
+      "{name=n type=vless server=h port=80 uuid=" UUID " udp=<true> network=xhttp xhttp-opts={path=/p host=x mode=auto} packet-encoding=none}" },
     { "vless://" UUID "@h:80?type=tcp&headerType=http&path=/a,/b#n",
       "{name=n type=vless server=h port=80 uuid=" UUID " udp=<true> network=http http-opts={path=[/a /b]} packet-encoding=xudp}" },
     /* trojan */

@@ -504,13 +504,17 @@ static void test_datagrams_ride_with_the_head(void **state)
                                     "\x01\x7f\0\0\x01\0\x50\0\x05\r\npong!",
                       xudp[] = "\0" UUID "\0\x03"
                                "\0\x0c\0\0\x01\x01\x02\0\x50\x01\x7f\0\0\x01\0\x04ping"
-                               "\0\x0c\0\0\x02\x01\x02\0\x50\x01\x7f\0\0\x01\0\x05pong!";
+                               "\0\x0c\0\0\x02\x01\x02\0\x50\x01\x7f\0\0\x01\0\x05pong!",
+                      plain[] = "\0" UUID "\0\x02\0\x50\x01\x7f\0\0\x01"
+                                "\0\x04ping\0\x05pong!";
     static const struct {
-        const char *node, *want, *answer;
+        const char *node, *want, *answer, *from;
         size_t len, n_answer;
+        uint16_t from_port;
     } cases[] = {
-        { "trojan", trojan, "\x01\xc0\0\x02\x01\0\x35\0\x02\r\nok", sizeof(trojan) - 1, 13 },
-        { "vless", xudp, "\0\0\0\x0c\0\0\x02\x01\x02\0\x35\x01\xc0\0\x02\x01\0\x02ok", sizeof(xudp) - 1, 20 },
+        { "trojan", trojan, "\x01\xc0\0\x02\x01\0\x35\0\x02\r\nok", "192.0.2.1", sizeof(trojan) - 1, 13, 53 },
+        { "vless", xudp, "\0\0\0\x0c\0\0\x02\x01\x02\0\x35\x01\xc0\0\x02\x01\0\x02ok", "192.0.2.1", sizeof(xudp) - 1, 20, 53 },
+        { "vless-plain", plain, "\0\0\0\x02ok", "127.0.0.1", sizeof(plain) - 1, 6, 80 },
     };
     struct dest at4 = v4();
     char text[ADDR_STRLEN];
@@ -531,8 +535,8 @@ static void test_datagrams_ride_with_the_head(void **state)
             loop_turn(w.loop, 10);
         assert_int_equal(n_packets, 1);
         assert_string_equal(last_text, "ok");
-        assert_string_equal(addr_str(&last_from.ip, text), "192.0.2.1");
-        assert_int_equal(last_from.port, 53);
+        assert_string_equal(addr_str(&last_from.ip, text), cases[i].from);
+        assert_int_equal(last_from.port, cases[i].from_port);
         pkt_close(p);
         far_close(&f);
     }
@@ -593,7 +597,8 @@ static int setup(void **state)
              "  - &n {name: http, type: http, server: 127.0.0.1, port: %u}\n"
              "  - {<<: *n, name: http auth, username: user, password: pass, headers: {Host: front.example}}\n"
              "  - {<<: *n, name: trojan, type: trojan, password: pw, sni: a.test, skip-cert-verify: true, udp: true}\n"
-             "  - {<<: *n, name: vless, type: vless, uuid: b831381d-6324-4d53-ad4f-8cda48b30811, udp: true}\n",
+             "  - {<<: *n, name: vless, type: vless, uuid: b831381d-6324-4d53-ad4f-8cda48b30811, udp: true}\n"
+             "  - {<<: *n, name: vless-plain, type: vless, uuid: b831381d-6324-4d53-ad4f-8cda48b30811, udp: true, packet-encoding: none}\n",
              port);
     world_open(&w, yaml);
     return w.set && !w.d.n ? 0 : -1;

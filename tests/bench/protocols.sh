@@ -12,32 +12,19 @@ T=${1:-5} ROUNDS=${2:-3} MTU=${MTU:-1500}
 UUID=b831381d-6324-4d53-ad4f-8cda48b30811
 world_up
 background "$ORG" iperf3 -s -p 5201
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$DIR/key.pem" -out "$DIR/cert.pem" -days 2 \
-    -subj /CN=test.example -addext subjectAltName=DNS:test.example 2>/dev/null
-PIN=$(openssl x509 -in "$DIR/cert.pem" -outform DER | sha256sum | cut -d' ' -f1)
+world_cert
 
 # ---- servers, in mid ----
 proxy_ss 8388 aes-128-gcm bench
-trojan_tcp='"tcp":{"prefer_ipv4":false,"no_delay":true,"keep_alive":true,"reuse_port":false,"fast_open":false,"fast_open_qlen":20}'
-cat >"$DIR/trojan.json" <<EOF
-{"run_type":"server","local_addr":"10.77.0.1","local_port":8443,"remote_addr":"127.0.0.1","remote_port":80,"password":["bench"],"log_level":2,
- "ssl":{"cert":"$DIR/cert.pem","key":"$DIR/key.pem","key_password":"","cipher":"ECDHE-ECDSA-AES128-GCM-SHA256","cipher_tls13":"TLS_AES_128_GCM_SHA256",
- "prefer_server_cipher":true,"alpn":["http/1.1"],"alpn_port_override":{"h2":81},"reuse_session":true,"session_ticket":true,"session_timeout":600,
- "plain_http_response":"","curves":"","dhparam":""},$trojan_tcp,"mysql":{"enabled":false}}
-EOF
-cat >"$DIR/v2ray.json" <<EOF
-{"log":{"loglevel":"error"},"inbounds":[{"listen":"10.77.0.1","port":8400,"protocol":"vmess","settings":{"clients":[{"id":"$UUID","alterId":0}]}}],
- "outbounds":[{"protocol":"freedom"}]}
-EOF
-background "$MID" trojan -c "$DIR/trojan.json"
-background "$MID" v2ray -config "$DIR/v2ray.json"
-for port in 8443 8400; do wait_for 5 port_open "$MID" 10.77.0.1 $port || fail "nobody listens on $port: $(tail "$DIR/background.log")"; done
+proxy_trojan bench
+proxy_vmess $UUID
 
 # ---- packaged clients, in app: what goes to 10.78.0.7, 8 and 9 is redirected to them ----
 cat >"$DIR/trojan-nat.json" <<EOF
 {"run_type":"nat","local_addr":"127.0.0.1","local_port":1002,"remote_addr":"10.77.0.1","remote_port":8443,"password":["bench"],"log_level":2,
  "ssl":{"verify":false,"verify_hostname":false,"cert":"","cipher":"ECDHE-ECDSA-AES128-GCM-SHA256","cipher_tls13":"TLS_AES_128_GCM_SHA256","sni":"test.example",
- "alpn":["http/1.1"],"reuse_session":true,"session_ticket":true,"curves":""},$trojan_tcp}
+ "alpn":["http/1.1"],"reuse_session":true,"session_ticket":true,"curves":""},
+ "tcp":{"prefer_ipv4":false,"no_delay":true,"keep_alive":true,"reuse_port":false,"fast_open":false,"fast_open_qlen":20}}
 EOF
 cat >"$DIR/v2ray-redir.json" <<EOF
 {"log":{"loglevel":"error"},"inbounds":[{"listen":"127.0.0.1","port":1003,"protocol":"dokodemo-door","settings":{"network":"tcp","followRedirect":true}}],

@@ -7,9 +7,7 @@
 need_world ss-server danted trojan v2ray python3 openssl jq
 world_up
 UUID=b831381d-6324-4d53-ad4f-8cda48b30811
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$DIR/key.pem" -out "$DIR/cert.pem" -days 2 \
-    -subj /CN=test.example -addext subjectAltName=DNS:test.example 2>/dev/null
-PIN=$(openssl x509 -in "$DIR/cert.pem" -outform DER | sha256sum | cut -d' ' -f1)
+world_cert
 background "$ORG" python3 "$PWD/tests/net/peer.py" serve 9000
 proxy_ss 8388 aes-128-gcm pw
 # dante as elsewhere, but on every interface: its clients are other servers
@@ -27,18 +25,9 @@ socks pass { from: 0/0 to: 0/0 command: connect udpassociate }
 socks pass { from: 0/0 to: 0/0 command: udpreply }
 EOF
 background "$MID" danted -f "$DIR/danted.conf"
-cat >"$DIR/trojan.json" <<EOF
-{"run_type":"server","local_addr":"10.77.0.1","local_port":8443,"remote_addr":"127.0.0.1","remote_port":80,"password":["pw"],"log_level":2,
- "ssl":{"cert":"$DIR/cert.pem","key":"$DIR/key.pem","key_password":"","cipher":"ECDHE-ECDSA-AES128-GCM-SHA256","cipher_tls13":"TLS_AES_128_GCM_SHA256",
- "prefer_server_cipher":true,"alpn":["http/1.1"],"alpn_port_override":{"h2":81},"reuse_session":true,"session_ticket":true,"session_timeout":600,
- "plain_http_response":"","curves":"","dhparam":""},
- "tcp":{"prefer_ipv4":false,"no_delay":true,"keep_alive":true,"reuse_port":false,"fast_open":false,"fast_open_qlen":20},"mysql":{"enabled":false}}
-EOF
-background "$MID" trojan -c "$DIR/trojan.json"
-printf '{"log":{"loglevel":"error"},"inbounds":[{"listen":"10.77.0.1","port":8400,"protocol":"vmess","settings":{"clients":[{"id":"%s","alterId":0}]}}],
-    "outbounds":[{"protocol":"freedom"}]}' $UUID >"$DIR/v2ray.json"
-background "$MID" v2ray -config "$DIR/v2ray.json"
-for port in 1080 8443 8400; do wait_for 5 port_open "$MID" 10.77.0.1 $port || fail "nobody listens on $port: $(tail "$DIR/background.log")"; done
+proxy_trojan pw
+proxy_vmess $UUID
+wait_for 5 port_open "$MID" 10.77.0.1 1080 || fail "danted did not start: $(tail "$DIR/danted.log")"
 
 ss="type: ss, server: 10.77.0.1, port: 8388, cipher: aes-128-gcm, password: pw, udp: true"
 socks="type: socks5, server: 10.77.0.1, port: 1080, udp: true"

@@ -45,9 +45,7 @@ ms() { echo "${1%% *}"; }
 
 background "$ORG" python3 "$PWD/tests/net/peer.py" serve 9000
 background "$ORG" $DIALS who 9001 9040
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$DIR/key.pem" -out "$DIR/cert.pem" -days 2 \
-    -subj /CN=node.test -addext subjectAltName=DNS:node.test 2>/dev/null
-PIN=$(openssl x509 -in "$DIR/cert.pem" -outform DER | sha256sum | cut -d' ' -f1)
+world_cert node.test
 background "$ORG" $DIALS trojan 8443 "$DIR/cert.pem" "$DIR/key.pem" "$DIR/tls.log"
 background "$ORG" $DIALS dns 10.78.0.6 0.4
 origin_dns who.test=5 node.test=4 many.test=5 many.test=6 two.test=6

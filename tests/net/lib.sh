@@ -138,6 +138,35 @@ EOF
     wait_for 5 port_open "$MID" 10.77.0.1 1080 || fail "danted did not start: $(cat "$DIR/danted.log" 2>/dev/null)"
 }
 
+# world_cert [NAME]: $DIR/cert.pem and $DIR/key.pem for NAME (test.example), and PIN, its fingerprint
+world_cert() {
+    local name=${1:-test.example}
+    openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$DIR/key.pem" -out "$DIR/cert.pem" -days 2 \
+        -subj "/CN=$name" -addext "subjectAltName=DNS:$name" 2>/dev/null
+    PIN=$(openssl x509 -in "$DIR/cert.pem" -outform DER | sha256sum | cut -d' ' -f1)
+}
+
+# proxy_trojan PASSWORD [ADDRESS PORT]: trojan in mid on port 8443 with that certificate; who does not know the password gets to see what is there
+proxy_trojan() {
+    cat >"$DIR/trojan.json" <<EOF
+{"run_type":"server","local_addr":"10.77.0.1","local_port":8443,"remote_addr":"${2:-127.0.0.1}","remote_port":${3:-80},"password":["$1"],"log_level":2,
+ "ssl":{"cert":"$DIR/cert.pem","key":"$DIR/key.pem","key_password":"","cipher":"ECDHE-ECDSA-AES128-GCM-SHA256","cipher_tls13":"TLS_AES_128_GCM_SHA256",
+ "prefer_server_cipher":true,"alpn":["http/1.1"],"alpn_port_override":{"h2":81},"reuse_session":true,"session_ticket":true,"session_timeout":600,
+ "plain_http_response":"","curves":"","dhparam":""},
+ "tcp":{"prefer_ipv4":false,"no_delay":true,"keep_alive":true,"reuse_port":false,"fast_open":false,"fast_open_qlen":20},"mysql":{"enabled":false}}
+EOF
+    background "$MID" trojan -c "$DIR/trojan.json"
+    wait_for 5 port_open "$MID" 10.77.0.1 8443 || fail "trojan did not start: $(tail "$DIR/background.log")"
+}
+
+# proxy_vmess UUID: v2ray in mid on port 8400
+proxy_vmess() {
+    printf '{"log":{"loglevel":"error"},"inbounds":[{"listen":"10.77.0.1","port":8400,"protocol":"vmess","settings":{"clients":[{"id":"%s","alterId":0}]}}],
+        "outbounds":[{"protocol":"freedom"}]}' "$1" >"$DIR/v2ray.json"
+    background "$MID" v2ray -config "$DIR/v2ray.json"
+    wait_for 5 port_open "$MID" 10.77.0.1 8400 || fail "v2ray did not start: $(tail "$DIR/background.log")"
+}
+
 # shunt_start PROFILE [OPTION...]: in app; waits until traffic is carried. The local file is $DIR/local.yaml
 shunt_start() {
     : >>"$DIR/shunt.log"

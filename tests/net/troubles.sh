@@ -10,8 +10,7 @@ python3 -c 'import cryptography' 2>/dev/null || PATH=/usr/bin:$PATH
 world_up
 UUID=b831381d-6324-4d53-ad4f-8cda48b30811
 K16=$(head -c 16 /dev/urandom | base64 -w0)
-openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout "$DIR/key.pem" -out "$DIR/cert.pem" -days 2 \
-    -subj /CN=test.example -addext subjectAltName=DNS:test.example 2>/dev/null
+world_cert
 
 # ---- the origin, and servers that are as they should be ----
 servers() { # servers NAMESPACE ADDRESS FIRST LAST ANSWER: each of these ports answers anything with that, and hangs up
@@ -29,17 +28,8 @@ for port in range(int(sys.argv[2]), int(sys.argv[3]) + 1):
 servers "$ORG" 10.78.0.3 8000 8020 "200 OK"
 servers "$MID" 10.77.0.1 8080 8080 "400 Bad Request"
 proxy_ss 8388 aes-128-gcm right
-cat >"$DIR/trojan.json" <<EOF
-{"run_type":"server","local_addr":"10.77.0.1","local_port":8443,"remote_addr":"10.77.0.1","remote_port":8080,"password":["right"],"log_level":2,
- "ssl":{"cert":"$DIR/cert.pem","key":"$DIR/key.pem","key_password":"","cipher":"ECDHE-ECDSA-AES128-GCM-SHA256","cipher_tls13":"TLS_AES_128_GCM_SHA256",
- "prefer_server_cipher":true,"alpn":["http/1.1"],"alpn_port_override":{"h2":81},"reuse_session":true,"session_ticket":true,"session_timeout":600,
- "plain_http_response":"","curves":"","dhparam":""},
- "tcp":{"prefer_ipv4":false,"no_delay":true,"keep_alive":true,"reuse_port":false,"fast_open":false,"fast_open_qlen":20},"mysql":{"enabled":false}}
-EOF
-background "$MID" trojan -c "$DIR/trojan.json"
-printf '{"log":{"loglevel":"error"},"inbounds":[{"listen":"10.77.0.1","port":8400,"protocol":"vmess","settings":{"clients":[{"id":"%s","alterId":0}]}}],
-    "outbounds":[{"protocol":"freedom"}]}' $UUID >"$DIR/v2ray.json"
-background "$MID" v2ray -config "$DIR/v2ray.json"
+proxy_trojan right 10.77.0.1 8080
+proxy_vmess $UUID
 
 # ---- and those that are not ----
 background "$MID" python3 -c '

@@ -12,17 +12,9 @@
 
 #include "core/err.h"
 #include "outbound/pkt_codec.h"
+#include "hex.h"
 
 #define N(a) (sizeof(a) / sizeof((a)[0]))
-
-static size_t unhex(const char *s, uint8_t *out)
-{
-    size_t n = 0;
-
-    for (unsigned v; sscanf(s, "%2x", &v) == 1; s += 2)
-        out[n++] = (uint8_t)v;
-    return n;
-}
 
 static struct dest dest_of(const char *text)
 {

@@ -25,37 +25,9 @@ static SSL_CTX *ctx;
 
 /* ---- our side ---- */
 
-struct call {
-    struct outbound *o;
-    struct dial d;
-    bool done;
-    int err;
-    struct stream *s;
-};
-
-static void on_done(struct dial *d, struct stream *s, int err)
-{
-    struct call *c = container_of(d, struct call, d);
-
-    assert_false(c->done);
-    assert_true(!s == !!err);
-    c->done = true;
-    c->err = err;
-    c->s = s;
-}
-
 static void call(struct call *c, const char *name, const struct dest *to)
 {
-    *c = (struct call){ .o = out_find(w.set, name), .d = { .to = *to, .done = on_done } };
-    assert_int_equal(out_dial(c->o, &c->d), 0);
-}
-
-static void hang_up(struct call *c)
-{
-    if (c->s)
-        stream_close(c->s, 0);
-    c->s = NULL;
-    loop_turn(w.loop, 0);
+    assert_int_equal(call_dial(c, out_find(w.set, name), to), 0);
 }
 
 static void say(struct call *c, const void *buf, size_t n)
@@ -237,7 +209,7 @@ static void test_http_answers_that_mean_yes(void **state)
             heard(&c, text);
             say(&c, "up", 2);
             far_heard(&f, "up", 2);
-            hang_up(&c);
+            call_hang_up(&c);
             far_close(&f);
         }
 }
@@ -335,7 +307,7 @@ static void test_trojan_heads(void **state)
     far_say(&f, "HTTP/1.1 200 OK", 15); /* nothing in front of it */
     heard(&c, "HTTP/1.1 200 OK");
     assert_int_equal(c.o->last_err, 0); /* a request was answered */
-    hang_up(&c);
+    call_hang_up(&c);
     far_close(&f);
 
     call(&c, "trojan", &name); /* the server speaks first */
@@ -345,7 +317,7 @@ static void test_trojan_heads(void **state)
     far_heard(&f, head_name, sizeof(head_name) - 1);
     far_say(&f, "220 hello", 9);
     heard(&c, "220 hello");
-    hang_up(&c);
+    call_hang_up(&c);
     far_close(&f);
 }
 
@@ -366,7 +338,7 @@ static void test_trojan_upload_beside_an_answered_flow(void **state)
     heard(&c, "220 hello");
     out_note_end(o, 1000, 0, -ERR_EARLY);
     assert_int_equal(o->last_err, 0);
-    hang_up(&c);
+    call_hang_up(&c);
     far_close(&f);
 }
 
@@ -388,7 +360,7 @@ static void test_trojan_answered_by_a_web_server(void **state)
     assert_non_null(strstr(out_hint(c.o), "password"));
     out_note_end(c.o, 3, 26, 0); /* the page is no answer */
     assert_int_equal(c.o->last_err, -ERR_AUTH);
-    hang_up(&c);
+    call_hang_up(&c);
     far_close(&f);
 
     call(&c, "trojan", &name); /* a request whose first bytes come after the head is a request */
@@ -401,7 +373,7 @@ static void test_trojan_answered_by_a_web_server(void **state)
     far_say(&f, "HTTP/1.1 200 OK\r\n", 17);
     heard(&c, "HTTP/1.1 200 OK\r\n");
     assert_int_equal(c.o->last_err, 0);
-    hang_up(&c);
+    call_hang_up(&c);
     far_close(&f);
 }
 
@@ -425,7 +397,7 @@ static void test_vless_heads(void **state)
     far_say(&f, "\0\0there", 7);
     heard(&c, "there");
     assert_true(c.o->answered);
-    hang_up(&c);
+    call_hang_up(&c);
     far_close(&f);
 
     call(&c, "vless", &name);
@@ -441,7 +413,7 @@ static void test_vless_heads(void **state)
     settle();
     far_say(&f, "cdata", 5);
     heard(&c, "data");
-    hang_up(&c);
+    call_hang_up(&c);
     far_close(&f);
 
     call(&c, "vless", &at6);
@@ -449,7 +421,7 @@ static void test_vless_heads(void **state)
     assert_true(world_until(&w, &c.done));
     say(&c, NULL, 0);
     far_heard(&f, head6, sizeof(head6) - 1);
-    hang_up(&c);
+    call_hang_up(&c);
     far_close(&f);
 }
 
@@ -479,23 +451,12 @@ static void test_vless_answers_that_mean_no(void **state)
         shutdown(f.fd, SHUT_WR);
         assert_int_equal(hear(&c, buf, sizeof(buf)), cases[i].want);
         assert_false(c.o->answered);
-        hang_up(&c);
+        call_hang_up(&c);
         far_close(&f);
     }
 }
 
 /* ---- datagrams ---- */
-
-static unsigned n_packets;
-static struct endpoint last_from;
-static char last_text[64];
-
-static void on_packet(struct pktsess *p, const struct dest *from, const void *buf, size_t len)
-{
-    n_packets++;
-    last_from = from->at;
-    snprintf(last_text, sizeof(last_text), "%.*s", (int)len, (const char *)buf);
-}
 
 static void test_datagrams_ride_with_the_head(void **state)
 {
@@ -520,24 +481,21 @@ static void test_datagrams_ride_with_the_head(void **state)
     char text[ADDR_STRLEN];
 
     for (size_t i = 0; i < N(cases); i++) {
-        struct pktsess *p;
+        struct ear e;
         struct far f;
 
-        n_packets = 0;
-        assert_int_equal(out_open_pkt(out_find(w.set, cases[i].node), NULL, &p), 0);
-        p->on_packet = on_packet;
-        assert_int_equal(pkt_send(p, &at4, "ping", 4), 0);
-        assert_int_equal(pkt_send(p, &at4, "pong!", 5), 0);
+        assert_int_equal(ear_open(&e, out_find(w.set, cases[i].node)), 0);
+        assert_int_equal(pkt_send(e.p, &at4, "ping", 4), 0);
+        assert_int_equal(pkt_send(e.p, &at4, "pong!", 5), 0);
         f = far_open(i == 0);
         far_heard(&f, cases[i].want, cases[i].len);
         far_say(&f, cases[i].answer, cases[i].n_answer);
-        for (int k = 0; k < TURNS && !n_packets; k++)
-            loop_turn(w.loop, 10);
-        assert_int_equal(n_packets, 1);
-        assert_string_equal(last_text, "ok");
-        assert_string_equal(addr_str(&last_from.ip, text), cases[i].from);
-        assert_int_equal(last_from.port, cases[i].from_port);
-        pkt_close(p);
+        assert_true(world_until(&w, &e.heard));
+        assert_int_equal(e.n, 1);
+        assert_string_equal(e.text, "ok");
+        assert_string_equal(addr_str(&e.from.ip, text), cases[i].from);
+        assert_int_equal(e.from.port, cases[i].from_port);
+        pkt_close(e.p);
         far_close(&f);
     }
 }

@@ -74,7 +74,7 @@ static void turns(int n)
 
 /* ---- the user ---- */
 
-struct ear {
+struct user {
     struct pktsess *p;
     unsigned n, n_dead;
     int err;
@@ -82,14 +82,14 @@ struct ear {
     char name[HOST_MAX + 1]; /* of the last one */
     uint8_t last[70000];
     size_t len, bytes;
-    void (*then)(struct ear *e);
+    void (*then)(struct user *e);
 };
 
-static struct ear ear;
+static struct user ear;
 
 static void on_packet(struct pktsess *p, const struct dest *from, const void *buf, size_t len)
 {
-    struct ear *e = p->owner;
+    struct user *e = p->owner;
 
     assert_int_equal(e->n_dead, 0);
     if (e->n < DIALS)
@@ -105,7 +105,7 @@ static void on_packet(struct pktsess *p, const struct dest *from, const void *bu
 
 static void on_dead(struct pktsess *p, int err)
 {
-    struct ear *e = p->owner;
+    struct user *e = p->owner;
 
     e->n_dead++;
     e->err = err;
@@ -565,7 +565,7 @@ static void test_the_oldest_makes_room(void **state)
     close_it();
 }
 
-static void send_to_many(struct ear *e)
+static void send_to_many(struct user *e)
 {
     struct dest to = dest("198.51.100.1", 0);
 

@@ -9,18 +9,10 @@
 #include <cmocka.h>
 
 #include "outbound/socks5.h"
+#include "hex.h"
 #include "outbound_world.h"
 
 #define N(a) (sizeof(a) / sizeof((a)[0]))
-
-static size_t unhex(const char *s, uint8_t *out)
-{
-    size_t n = 0;
-
-    for (unsigned v; sscanf(s, "%2x", &v) == 1; s += 2)
-        out[n++] = (uint8_t)v;
-    return n;
-}
 
 /* ---- parsers ---- */
 
@@ -145,22 +137,6 @@ static struct world w;
 static int listener;
 static uint16_t port;
 
-struct call {
-    struct dial d;
-    bool done;
-    int err;
-    struct stream *s;
-};
-
-static void on_done(struct dial *d, struct stream *s, int err)
-{
-    struct call *c = container_of(d, struct call, d);
-
-    c->done = true;
-    c->s = s;
-    c->err = err;
-}
-
 /* One message of the client as it must be, and what the server says to it; "" = it closes. */
 struct line {
     const char *hears, *says;
@@ -200,11 +176,11 @@ static void say(int fd, const uint8_t *b, size_t n, bool drip)
 /* Plays the server's part; what follows the last answer in the same segment must stay in the stream. */
 static void play(const struct talk *t, bool drip)
 {
-    struct call c = { .d = { .to = { .at.port = 443, .host = t->host }, .done = on_done } };
+    struct call c;
     uint8_t b[300], want[300];
     int fd;
 
-    assert_int_equal(out_dial(out_find(w.set, t->node), &c.d), 0);
+    assert_int_equal(call_dial(&c, out_find(w.set, t->node), &(struct dest){ .at.port = 443, .host = t->host }), 0);
     assert_true((fd = world_accept(&w, listener)) >= 0);
     for (const struct line *l = t->line; l < t->line + N(t->line) && l->hears; l++) {
         size_t n = unhex(l->hears, want);
@@ -244,10 +220,11 @@ static void test_conversations(void **state)
 
 static void test_refused_server(void **state)
 {
-    struct call c = { .d = { .to = { .at.port = 443, .host = "x" }, .done = on_done } };
+    struct dest to = { .at.port = 443, .host = "x" };
+    struct call c;
     struct outbound *o = out_find(w.set, "nobody");
 
-    assert_int_equal(out_dial(o, &c.d), 0);
+    assert_int_equal(call_dial(&c, o, &to), 0);
     assert_true(world_until(&w, &c.done));
     assert_int_equal(c.err, -ECONNREFUSED);
     assert_int_equal(o->n_dials, 1);
@@ -256,14 +233,15 @@ static void test_refused_server(void **state)
 
 static void test_cancel_in_mid_conversation(void **state)
 {
-    struct call c = { .d = { .to = { .at.port = 443, .host = "x" }, .done = on_done } };
+    struct dest to = { .at.port = 443, .host = "x" };
+    struct call c;
     struct outbound *o = out_find(w.set, "plain");
     uint8_t b[8];
     int fd;
 
-    assert_int_equal(out_dial(o, &c.d), 0);
+    assert_int_equal(call_dial(&c, o, &to), 0);
     out_cancel(o, &c.d); /* while connecting */
-    assert_int_equal(out_dial(o, &c.d), 0);
+    assert_int_equal(call_dial(&c, o, &to), 0);
     assert_true((fd = world_accept(&w, listener)) >= 0);
     if (world_read(&w, fd, b, 3) != 3) { /* that was the cancelled one */
         close(fd);
@@ -278,50 +256,6 @@ static void test_cancel_in_mid_conversation(void **state)
 
 /* ---- UDP ---- */
 
-struct ear {
-    struct pktsess *p;
-    bool heard, dead;
-    int err;
-    struct endpoint from;
-    char text[64];
-};
-
-static void on_packet(struct pktsess *p, const struct dest *from, const void *buf, size_t len)
-{
-    struct ear *e = p->owner;
-
-    e->heard = true;
-    e->from = from->at;
-    snprintf(e->text, sizeof(e->text), "%.*s", (int)len, (const char *)buf);
-}
-
-static void on_dead(struct pktsess *p, int err)
-{
-    struct ear *e = p->owner;
-
-    assert_false(e->dead);
-    e->dead = true;
-    e->err = err;
-}
-
-static void listen_with(struct ear *e)
-{
-    e->p->owner = e;
-    e->p->on_packet = on_packet;
-    e->p->on_dead = on_dead;
-}
-
-static ssize_t datagram(int fd, void *buf, size_t size, struct sockaddr_storage *from)
-{
-    socklen_t len = sizeof(*from);
-    ssize_t n = -1;
-
-    for (int i = 0; i < TURNS && n < 0; i++)
-        if ((n = recvfrom(fd, buf, size, 0, (struct sockaddr *)from, &len)) < 0)
-            loop_turn(w.loop, 10);
-    return n;
-}
-
 static void test_association(void **state)
 {
     struct dest to = { .at.port = 53, .host = "example.com" };
@@ -332,8 +266,7 @@ static void test_association(void **state)
     int fd, relay = world_listen("127.0.0.1", SOCK_DGRAM, &relay_port), stranger = world_listen("127.0.0.1", SOCK_DGRAM, &stranger_port);
     size_t n;
 
-    assert_int_equal(out_open_pkt(out_find(w.set, "plain"), NULL, &e.p), 0);
-    listen_with(&e);
+    assert_int_equal(ear_open(&e, out_find(w.set, "plain")), 0);
     assert_int_equal(pkt_send(e.p, &to, "one", 3), 0); /* waits for the association */
     assert_true((fd = world_accept(&w, listener)) >= 0);
     assert_int_equal(world_read(&w, fd, b, 3), 3);
@@ -346,7 +279,7 @@ static void test_association(void **state)
     say(fd, reply, sizeof(reply), true);
 
     n = unhex("000000030b6578616d706c652e636f6d0035", want);
-    assert_int_equal(datagram(relay, b, sizeof(b), &from), n + 3);
+    assert_int_equal(world_datagram(&w, relay, b, sizeof(b), &from), n + 3);
     assert_memory_equal(b, want, n);
     assert_memory_equal(b + n, "one", 3);
     n = unhex("0000000101020304003571", b);
@@ -374,8 +307,7 @@ static void test_association_refused(void **state)
     uint8_t b[16];
     int fd;
 
-    assert_int_equal(out_open_pkt(out_find(w.set, "plain"), NULL, &e.p), 0);
-    listen_with(&e);
+    assert_int_equal(ear_open(&e, out_find(w.set, "plain")), 0);
     assert_true((fd = world_accept(&w, listener)) >= 0);
     assert_int_equal(world_read(&w, fd, b, 3), 3);
     say(fd, (uint8_t[]){ 5, 0 }, 2, false);

@@ -12,20 +12,12 @@
 
 #include "core/pool.h"
 #include "outbound/ss.h"
+#include "hex.h"
 #include "outbound_fake.h"
 
 #define N(a) (sizeof(a) / sizeof((a)[0]))
 
 static struct loop *loop;
-
-static size_t unhex(const char *s, uint8_t *out)
-{
-    size_t n = 0;
-
-    for (unsigned v; sscanf(s, "%2x", &v) == 1; s += 2)
-        out[n++] = (uint8_t)v;
-    return n;
-}
 
 /* Reference shadowsocks.md section 5: password "barfoo!", salt 00 01 02 ..., example.com:443, "hello" then "world"; datagram "q" to 1.2.3.4:53. */
 static const struct vector {

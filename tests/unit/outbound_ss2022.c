@@ -15,21 +15,13 @@
 #include "core/pool.h"
 #include "outbound/blake3.h"
 #include "outbound/ss.h"
+#include "hex.h"
 #include "outbound_fake.h"
 
 #define N(a) (sizeof(a) / sizeof((a)[0]))
 #define NOW  1700000000u
 
 static struct loop *loop;
-
-static size_t unhex(const char *s, uint8_t *out)
-{
-    size_t n = 0;
-
-    for (unsigned v; sscanf(s, "%2x", &v) == 1; s += 2)
-        out[n++] = (uint8_t)v;
-    return n;
-}
 
 /* ---- vectors: reference shadowsocks.md section 5 ---- */
 

@@ -10,6 +10,7 @@
 #include "core/pool.h"
 #include "outbound/outbound.h"
 #include "outbound/ss.h"
+#include "hex.h"
 #include "outbound_loaded.h"
 
 /* IV 00 01 02 ..., password "barfoo!", the address 1.2.3.4:53 and a text (Python's cryptography and hashlib). */
@@ -32,15 +33,6 @@ static const struct vector {
     { "none", 0, "010102030400356120646174616772616d206f6620736f6d6520776f726473" },
     { "plain", 0, "010102030400356120646174616772616d206f6620736f6d6520776f726473" },
 };
-
-static size_t unhex(const char *s, uint8_t *out)
-{
-    size_t n = 0;
-
-    for (unsigned v; sscanf(s, "%2x", &v) == 1; s += 2)
-        out[n++] = (uint8_t)v;
-    return n;
-}
 
 static struct ss_key key_of(const char *method)
 {

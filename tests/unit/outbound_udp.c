@@ -18,56 +18,14 @@ static uint16_t port; /* of the server, and of the peer of direct */
 static int server;
 static struct ss_key key;
 
-struct ear {
-    struct pktsess *p;
-    bool heard, dead;
-    unsigned n;
-    int err;
-    struct endpoint from;
-    char text[64];
-};
-
-static void on_packet(struct pktsess *p, const struct dest *from, const void *buf, size_t len)
-{
-    struct ear *e = p->owner;
-
-    e->heard = true;
-    e->n++;
-    e->from = from->at;
-    snprintf(e->text, sizeof(e->text), "%.*s", (int)len, (const char *)buf);
-}
-
-static void on_dead(struct pktsess *p, int err)
-{
-    struct ear *e = p->owner;
-
-    assert_false(e->dead);
-    e->dead = true;
-    e->err = err;
-}
-
 static int open_ear(struct ear *e, const char *node)
 {
-    int r;
-
-    *e = (struct ear){ 0 };
-    if ((r = out_open_pkt(out_find(w.set, node), NULL, &e->p)) < 0)
-        return r;
-    e->p->owner = e;
-    e->p->on_packet = on_packet;
-    e->p->on_dead = on_dead;
-    return 0;
+    return ear_open(e, out_find(w.set, node));
 }
 
 static ssize_t datagram(uint8_t *buf, size_t size, struct sockaddr_storage *from)
 {
-    socklen_t len = sizeof(*from);
-    ssize_t n = -1;
-
-    for (int i = 0; i < TURNS && n < 0; i++)
-        if ((n = recvfrom(server, buf, size, 0, (struct sockaddr *)from, &len)) < 0)
-            loop_turn(w.loop, 10);
-    return n;
+    return world_datagram(&w, server, buf, size, from);
 }
 
 static void expect(const char *text)

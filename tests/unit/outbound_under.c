@@ -35,37 +35,9 @@ int clock_gettime(clockid_t id, struct timespec *t)
 
 /* ---- a dial ---- */
 
-struct call {
-    struct outbound *o;
-    struct dial d;
-    bool done;
-    int err;
-    struct stream *s;
-};
-
-static void on_done(struct dial *d, struct stream *s, int err)
-{
-    struct call *c = container_of(d, struct call, d);
-
-    assert_false(c->done);
-    assert_true(!s == !!err);
-    c->done = true;
-    c->err = err;
-    c->s = s;
-}
-
 static void call(struct call *c, const char *name)
 {
-    *c = (struct call){ .o = out_find(w.set, name), .d = { .to = { .host = "dest.example", .at.port = 443 }, .done = on_done } };
-    assert_int_equal(out_dial(c->o, &c->d), 0);
-}
-
-static void hang_up(struct call *c)
-{
-    if (c->s)
-        stream_close(c->s, 0);
-    c->s = NULL;
-    loop_turn(w.loop, 0);
+    assert_int_equal(call_dial(c, out_find(w.set, name), &(struct dest){ .host = "dest.example", .at.port = 443 }), 0);
 }
 
 static void turns(int n)
@@ -165,7 +137,7 @@ static void go_to(int step, const char *node)
     if (step < 4)
         out_cancel(c.o, &c.d);
     else
-        hang_up(&c);
+        call_hang_up(&c);
     turns(5);
     assert_int_equal(c.done, step >= 4);
     if (fd < 0)
@@ -324,7 +296,7 @@ static void test_roots_of_the_profile(void **state)
     ssl = accept_tls(fd);
     assert_true(world_until(&w, &c.done));
     assert_int_equal(c.err, 0);
-    hang_up(&c);
+    call_hang_up(&c);
     SSL_free(ssl);
     close(fd);
     SSL_CTX_free(ctx);
@@ -450,7 +422,7 @@ static void test_streams_share_a_connection(void **state)
     assert_true(nobody_else());
     assert_false(c[2].done);
     for (int i = 0; i < 5; i++)
-        hang_up(&c[i]);
+        call_hang_up(&c[i]);
     peer_close(&p);
 }
 
@@ -466,7 +438,7 @@ static void test_cancelled_between_the_pool_and_done(void **state)
     out_cancel(c[1].o, &c[1].d);
     turns(3);
     assert_false(c[1].done);
-    hang_up(&c[0]);
+    call_hang_up(&c[0]);
     peer_close(&p);
 }
 
@@ -499,7 +471,7 @@ static void test_as_many_connections_as_the_profile_wants(void **state)
     assert_int_equal(p[1].n_streams, 4);
     assert_true(nobody_else());
     for (int i = 0; i < 8; i++)
-        hang_up(&c[i]);
+        call_hang_up(&c[i]);
     peer_close(&p[0]);
     peer_close(&p[1]);
 }
@@ -524,7 +496,7 @@ static void test_a_new_connection_when_all_have_max_streams(void **state)
     assert_int_equal(p[0].n_streams, 2);
     assert_int_equal(p[1].n_streams, 1);
     for (int i = 0; i < 3; i++)
-        hang_up(&c[i]);
+        call_hang_up(&c[i]);
     peer_close(&p[0]);
     peer_close(&p[1]);
 }
@@ -561,7 +533,7 @@ static void test_a_lost_connection_is_replaced_and_an_idle_one_given_up(void **s
         flush(&c);
         for (int k = 0; k < 10; k++)
             peer_turn(&p);
-        hang_up(&c);
+        call_hang_up(&c);
         if (i == 0) {
             peer_close(&p);
             continue;
@@ -584,7 +556,7 @@ static void test_no_waiting_in_a_circle(void **state)
 
     call(&c[0], "grpc name");
     assert_non_null(w.asked);
-    c[1] = (struct call){ .o = c[0].o, .d = { .to = c[0].d.to, .meta = &deeper, .done = on_done } };
+    c[1] = (struct call){ .o = c[0].o, .d = { .to = c[0].d.to, .meta = &deeper, .done = call_done } };
     assert_int_equal(out_dial(c[1].o, &c[1].d), -ERR_CIRCLE);
     call(&c[2], "grpc name"); /* others do */
     world_answer(&w, "127.0.0.1", 0);
@@ -593,7 +565,7 @@ static void test_no_waiting_in_a_circle(void **state)
     for (int i = 0; i < 3; i++) {
         assert_true(world_until(&w, &c[i].done));
         assert_int_equal(c[i].err, 0);
-        hang_up(&c[i]);
+        call_hang_up(&c[i]);
     }
     peer_close(&p);
 }

@@ -20,23 +20,6 @@ static struct ss_key key;
 
 /* ---- a dial ---- */
 
-struct call {
-    struct dial d;
-    bool done;
-    int err;
-    struct stream *s;
-};
-
-static void on_done(struct dial *d, struct stream *s, int err)
-{
-    struct call *c = container_of(d, struct call, d);
-
-    assert_false(c->done);
-    c->done = true;
-    c->err = err;
-    c->s = s;
-}
-
 static struct outbound *leaf_of(const char *name, uint8_t net)
 {
     static struct flow_meta m = { .dst.host = "dest.example" };
@@ -46,21 +29,15 @@ static struct outbound *leaf_of(const char *name, uint8_t net)
     return chain[out_resolve(out_find(w.set, name), &m, chain) - 1];
 }
 
-static struct outbound *call(struct call *c, const char *name)
+static int dial(struct call *c, struct outbound *o)
 {
-    struct outbound *o = leaf_of(name, FLOW_TCP);
-
-    *c = (struct call){ .d = { .to = { .host = "dest.example", .at.port = 443 }, .done = on_done } };
-    assert_int_equal(out_dial(o, &c->d), 0);
-    return o;
+    return call_dial(c, o, &(struct dest){ .host = "dest.example", .at.port = 443 });
 }
 
-static void hang_up(struct call *c)
+static struct outbound *call(struct call *c, const char *name)
 {
-    if (c->s)
-        stream_close(c->s, 0);
-    c->s = NULL;
-    loop_turn(w.loop, 0);
+    assert_int_equal(dial(c, leaf_of(name, FLOW_TCP)), 0);
+    return c->o;
 }
 
 /* ---- what the test says as a's server ---- */
@@ -125,7 +102,7 @@ static void test_socks5_behind_socks5(void **state)
     }
     assert_memory_equal(back, "pong", 4);
     assert_int_equal(w.n_asked, asked); /* b's name is a's to resolve */
-    hang_up(&c);
+    call_hang_up(&c);
     close(fd);
 }
 
@@ -156,7 +133,7 @@ static void test_ss_behind_socks5(void **state)
     assert_in_range(size[0] << 8 | size[1], 16, 64);
     open_chunk(&d, fd, (size_t)(size[0] << 8 | size[1]), plain);
     assert_memory_equal(plain, "\x03\x0c" "dest.example\x01\xbb", 16);
-    hang_up(&c);
+    call_hang_up(&c);
     close(fd);
 }
 
@@ -170,7 +147,7 @@ static void test_direct_behind_socks5(void **state)
     play_socks5(fd, 1, "dest.example", 443);
     assert_true(world_until(&w, &c.done));
     assert_int_equal(c.err, 0);
-    hang_up(&c);
+    call_hang_up(&c);
     close(fd);
 }
 
@@ -188,7 +165,7 @@ static void test_relay_is_the_same(void **state)
     assert_int_equal(c.err, 0);
     assert_ptr_equal(first->origin, out_find(w.set, "p"));
     assert_int_equal(out_find(w.set, "p")->n_dials, 0); /* p itself is dialled by a socket, when it is */
-    hang_up(&c);
+    call_hang_up(&c);
     close(fd);
 }
 
@@ -204,11 +181,10 @@ static void test_through_a_group(void **state)
     play_socks5(fd, 1, "g.example", 4000);
     play_socks5(fd, 1, "dest.example", 443);
     assert_true(world_until(&w, &c.done));
-    hang_up(&c);
+    call_hang_up(&c);
     close(fd);
     assert_int_equal(out_select(out_find(w.set, "G"), "REJECT"), 0);
-    c = (struct call){ .d = { .to = { .host = "dest.example", .at.port = 443 }, .done = on_done } };
-    assert_int_equal(out_dial(out_find(w.set, "g"), &c.d), -ERR_RULE);
+    assert_int_equal(dial(&c, out_find(w.set, "g")), -ERR_RULE);
 }
 
 static void test_what_fails_below_fails_above(void **state)
@@ -260,34 +236,9 @@ static void test_cancel(void **state)
 
 /* ---- datagrams ---- */
 
-struct ear {
-    struct pktsess *p;
-    bool heard, dead;
-    char text[64];
-    struct endpoint from;
-};
-
-static void on_packet(struct pktsess *p, const struct dest *from, const void *buf, size_t len)
-{
-    struct ear *e = p->owner;
-
-    e->heard = true;
-    e->from = from->at;
-    snprintf(e->text, sizeof(e->text), "%.*s", (int)len, (const char *)buf);
-}
-
-static void on_dead(struct pktsess *p, int err)
-{
-    ((struct ear *)p->owner)->dead = true;
-}
-
 static void listen_to(struct ear *e, const char *name)
 {
-    *e = (struct ear){ 0 };
-    assert_int_equal(out_open_pkt(leaf_of(name, FLOW_UDP), NULL, &e->p), 0);
-    e->p->owner = e;
-    e->p->on_packet = on_packet;
-    e->p->on_dead = on_dead;
+    assert_int_equal(ear_open(e, leaf_of(name, FLOW_UDP)), 0);
 }
 
 /* a's server: ASSOCIATE, and where datagrams go. */
@@ -301,17 +252,6 @@ static int play_associate(void)
     expect_bytes(fd, "\x05\x03\x00\x01\0\0\0\0\0\0", 10);
     assert_int_equal(write(fd, reply, sizeof(reply)), sizeof(reply));
     return fd;
-}
-
-static ssize_t datagram(uint8_t *buf, size_t size, struct sockaddr_storage *from)
-{
-    socklen_t len = sizeof(*from);
-    ssize_t n = -1;
-
-    for (int i = 0; i < TURNS && n < 0; i++)
-        if ((n = recvfrom(udp, buf, size, 0, (struct sockaddr *)from, &len)) < 0)
-            loop_turn(w.loop, 10);
-    return n;
 }
 
 /* An ss reply from `from` (dest.example stands behind 192.0.2.1:53), within a SOCKS5 datagram that says who sent it. */
@@ -345,7 +285,7 @@ static void test_ss_datagrams_behind_socks5(void **state)
     listen_to(&e, "u"); /* its server is 192.0.2.9:5000 */
     assert_int_equal(pkt_send(e.p, &to, "query", 5), 0);
     fd = play_associate();
-    n = datagram(got, sizeof(got), &from);
+    n = world_datagram(&w, udp, got, sizeof(got), &from);
     assert_true(n > 10 + SS_TAG);
     assert_memory_equal(got, "\0\0\0\x01\xc0\x00\x02\x09\x13\x88", 10); /* a is asked to send it to u's server */
     assert_int_equal(ss_udp_open(&key, got + 10, (size_t)n - 10, plain, &target, &payload), 0);
@@ -356,7 +296,7 @@ static void test_ss_datagrams_behind_socks5(void **state)
     assert_string_equal(e.text, "answer");
     assert_int_equal(e.from.port, 53);
     assert_int_equal(pkt_send(e.p, &to, "more", 4), 0);
-    assert_true(datagram(got, sizeof(got), &from) > 0);
+    assert_true(world_datagram(&w, udp, got, sizeof(got), &from) > 0);
     pkt_close(e.p);
     for (int i = 0; i < 5; i++)
         loop_turn(w.loop, 1);

@@ -11,17 +11,9 @@
 #include "outbound/digest.h"
 #include "outbound/shake.h"
 #include "outbound/vmess.h"
+#include "hex.h"
 
 #define N(a) (sizeof(a) / sizeof((a)[0]))
-
-static size_t unhex(const char *s, uint8_t *out)
-{
-    size_t n = 0;
-
-    for (unsigned v; sscanf(s, "%2x", &v) == 1; s += 2)
-        out[n++] = (uint8_t)v;
-    return n;
-}
 
 static void assert_hex(const uint8_t *got, size_t n, const char *want)
 {

@@ -147,4 +147,95 @@ static inline ssize_t world_read(struct world *w, int fd, void *buf, size_t want
     return (ssize_t)got;
 }
 
+static inline ssize_t world_datagram(struct world *w, int fd, void *buf, size_t size, struct sockaddr_storage *from)
+{
+    socklen_t len = sizeof(*from);
+    ssize_t n = -1;
+
+    for (int i = 0; i < TURNS && n < 0; i++)
+        if ((n = recvfrom(fd, buf, size, 0, (struct sockaddr *)from, &len)) < 0)
+            loop_turn(w->loop, 10);
+    return n;
+}
+
+/* ---- a dial, and what came of it ---- */
+
+struct call {
+    struct outbound *o;
+    struct dial d;
+    bool done;
+    int err;
+    struct stream *s;
+};
+
+static inline void call_done(struct dial *d, struct stream *s, int err)
+{
+    struct call *c = container_of(d, struct call, d);
+
+    assert_false(c->done);
+    assert_true(!s == !!err);
+    c->done = true;
+    c->err = err;
+    c->s = s;
+}
+
+/* What out_dial() says. */
+static inline int call_dial(struct call *c, struct outbound *o, const struct dest *to)
+{
+    *c = (struct call){ .o = o, .d = { .to = *to, .done = call_done } };
+    return out_dial(o, &c->d);
+}
+
+static inline void call_hang_up(struct call *c)
+{
+    if (c->s)
+        stream_close(c->s, 0);
+    c->s = NULL;
+    loop_turn(c->o->env->loop, 0);
+}
+
+/* ---- a datagram session, and what it said last ---- */
+
+struct ear {
+    struct pktsess *p;
+    bool heard, dead;
+    unsigned n;
+    int err;
+    struct endpoint from;
+    char text[64];
+};
+
+static inline void ear_packet(struct pktsess *p, const struct dest *from, const void *buf, size_t len)
+{
+    struct ear *e = p->owner;
+
+    e->heard = true;
+    e->n++;
+    e->from = from->at;
+    snprintf(e->text, sizeof(e->text), "%.*s", (int)len, (const char *)buf);
+}
+
+static inline void ear_dead(struct pktsess *p, int err)
+{
+    struct ear *e = p->owner;
+
+    assert_false(e->dead);
+    e->dead = true;
+    e->err = err;
+}
+
+/* What out_open_pkt() says. */
+static inline int ear_open(struct ear *e, struct outbound *o)
+{
+    int r;
+
+    *e = (struct ear){ 0 };
+    if ((r = out_open_pkt(o, NULL, &e->p)) < 0)
+        return r;
+    e->p->owner = e;
+    e->p->on_packet = ear_packet;
+    e->p->on_dead = ear_dead;
+    return 0;
+}
+
 #endif

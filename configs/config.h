@@ -191,6 +191,9 @@ int cfg_scan_ranges(const char *text, uint32_t max, char between, struct cfg_ran
 /* The same in the document's memory; everything is the whole 0..max. 0, -EINVAL, -ERANGE, or -ENOMEM. */
 int cfg_parse_ranges(struct cfg_doc *doc, const char *text, uint32_t max, struct cfg_ranges *out);
 
+/* An entry of dns-hijack: "any:53", "tcp://1.1.1.1:53". An address of ver 0 is every destination. false: it is none. */
+bool cfg_hijack_parse(const char *text, struct endpoint *out);
+
 /* One element of a domain- or IP-matcher list (reference 2.3, 2.4): "geosite:a,b" has become two. The pattern itself is not checked here. */
 enum cfg_matcher_kind {
     CFG_MATCH_PATTERN, /* a domain pattern (2.2) or a prefix */
@@ -305,6 +308,7 @@ struct cfg_tun {
 };
 
 enum dns_mode { DNS_NORMAL, DNS_FAKEIP, DNS_REDIR };
+enum filter_mode { FILTER_BLACKLIST, FILTER_WHITELIST, FILTER_RULES };
 
 struct cfg_hosts_entry {
     const char *pattern;
@@ -334,10 +338,10 @@ struct cfg_dns {
     enum dns_mode mode;        /* absent = fake-ip */
     struct cidr fake4, fake6;  /* network; ver 0 = no pool */
     int64_t fake_ttl;
-    int filter_mode;           /* 0 blacklist, 1 whitelist, 2 rule */
+    int filter_mode;           /* FILTER_... */
     bool filter_defaults;      /* fake-ip-filter-defaults (ours): our own list of names on top; absent = true */
     struct cfg_strs filter;    /* fake-ip-filter as written */
-    struct cfg_matchers fake_filter; /* the same, taken apart: patterns, GEO and SET; in filter_mode 2 all are RULE */
+    struct cfg_matchers fake_filter; /* the same, taken apart: patterns, GEO and SET; with FILTER_RULES all are RULE */
     struct cfg_strs nameserver, default_nameserver, proxy_server_nameserver, direct_nameserver, fallback; /* texts of reference 2.5 */
     const char *listen;        /* NULL = off */
     struct cfg_policies policy, proxy_server_policy; /* nameserver-policy, proxy-server-nameserver-policy */
@@ -345,7 +349,6 @@ struct cfg_dns {
     bool fallback_lazy, direct_follow_policy, prefer_h3;
     bool parallel;             /* (ours) ask all servers of a list at once */
     bool respect_rules;        /* false when there is no proxy-server-nameserver */
-    bool cache_arc;            /* cache-algorithm: arc */
     int64_t cache_max;         /* 4096 when 0 or absent */
     int64_t ipv6_timeout_ms;   /* 100 */
     int64_t listen_routing_mark;

@@ -30,7 +30,7 @@ static const char *const filter_modes[] = { "blacklist", "whitelist", "rule", NU
 
 static const struct cfg_field profile_fields[] = {
     { "store-selected", CFG_BOOL, P(store_selected), CFG_LOOSE, .def = "true" },
-    { "store-fake-ip", CFG_BOOL, P(store_fake_ip), CFG_LOOSE },
+    { "store-fake-ip", CFG_BOOL, P(store_fake_ip), CFG_LOOSE, .def = "true", .lacks = "names are kept, or addresses that programs hold would lead nowhere" },
     { 0 },
 };
 
@@ -113,10 +113,10 @@ static const struct cfg_field fallback_fields[] = {
 static const struct cfg_field dns_fields[] = {
     { "enable", CFG_BOOL, P(dns.enable), CFG_LOOSE, .def = "true" },
     { "listen", CFG_STR, P(dns.listen) },
-    { "listen-routing-mark", CFG_INT, P(dns.listen_routing_mark), CFG_CLAMP, .min = 0, .max = UINT32_MAX },
+    { "listen-routing-mark", CFG_INT, P(dns.listen_routing_mark), CFG_CLAMP, .min = 0, .max = UINT32_MAX, .lacks = NO_EFFECT },
     { "ipv6", CFG_BOOL, P(dns.ipv6), CFG_LOOSE },
     { "ipv6-timeout", CFG_INT, P(dns.ipv6_timeout_ms), CFG_CLAMP, .min = 0, .max = 60000, .def = "100" },
-    { "prefer-h3", CFG_BOOL, P(dns.prefer_h3), CFG_LOOSE },
+    { "prefer-h3", CFG_BOOL, P(dns.prefer_h3), CFG_LOOSE, .lacks = "HTTP/2 is spoken" },
     { "use-hosts", CFG_BOOL, P(dns.use_hosts), CFG_LOOSE, .def = "true" },
     { "use-system-hosts", CFG_BOOL, P(dns.use_system_hosts), CFG_LOOSE, .def = "true" },
     { "enhanced-mode", CFG_ENUM, P(dns.mode), .names = dns_modes, .def = "fake-ip" },
@@ -347,8 +347,9 @@ static void finish_fake(struct raw *r, const struct cfg_node *dns, struct diag *
     struct profile *p = &r->p;
     struct cidr *four = &p->dns.fake4, *six = &p->dns.fake6;
 
-    if (cidr_parse(r->fake4, four) < 0 || four->ip.ver != 4 || four->len > 28 || four->len < 8) {
-        no_range(r, dns, "fake-ip-range", r->fake4, "IPv4 range between /8 and /28 (198.18.0.1/16)", d);
+    if (cidr_parse(r->fake4, four) < 0 || four->ip.ver != 4 || four->len > 28 || four->len < 8 || !four->ip.b[0] || four->ip.b[0] == 127 ||
+        four->ip.b[0] >= 224) {
+        no_range(r, dns, "fake-ip-range", r->fake4, "IPv4 range between /8 and /28 that hosts can have (198.18.0.1/16)", d);
         cidr_parse("198.18.0.1/16", four);
     }
     p->tun.inet4 = *four;
@@ -429,11 +430,24 @@ static void warn_words_of_servers(const struct cfg_node *dns, struct diag *d)
                           n->key->text, n->key->text, n->text);
 }
 
+/* ADDRESS:PORT, localhost:PORT, or :PORT. */
+static bool is_listen_text(const char *s)
+{
+    char host[HOST_MAX + 1], whole[64];
+    struct addr a;
+    uint16_t port;
+
+    if (*s == ':' && snprintf(whole, sizeof(whole), "0.0.0.0%s", s) < (int)sizeof(whole))
+        s = whole;
+    return !*s || (hostport_split(s, host, &port) == 0 && port && (!strcmp(host, "localhost") || addr_parse(host, &a) == 0));
+}
+
 static void finish_dns(struct raw *r, const struct cfg_node *dns, struct diag *d)
 {
     struct profile *p = &r->p;
     struct cfg_dns *c = &p->dns;
     const struct cfg_node *n;
+    char shown[CFG_QUOTE_MAX];
 
     if (c->enable) {
         no_servers(dns, "nameserver", d);
@@ -441,10 +455,19 @@ static void finish_dns(struct raw *r, const struct cfg_node *dns, struct diag *d
         warn_words_of_servers(dns, d);
     }
     c->ipv6 = c->ipv6 && p->ipv6;
-    c->cache_arc = r->cache && !strcasecmp(r->cache, "arc");
+    if (r->cache && strcasecmp(r->cache, "lru") != 0) {
+        n = cfg_get(dns, "cache-algorithm");
+        diag_warn(d, n->line, n->column, "dns.cache-algorithm", "unsupported-key",
+                  "cache-algorithm: the cache is lru, whatever is written (what was not used for longest goes first)");
+    }
+    if (c->listen && !is_listen_text(c->listen)) {
+        n = cfg_get(dns, "listen");
+        diag_warn(d, n->line, n->column, "dns.listen", "bad-value", "listen: \"%s\" is not ADDRESS:PORT: nothing is served there",
+                  cfg_quote(c->listen, strlen(c->listen), shown));
+    }
     if (!c->cache_max)
         c->cache_max = 4096;
-    cfg_matchers_of(p->doc, &c->filter, c->filter_mode == 2, &c->fake_filter);
+    cfg_matchers_of(p->doc, &c->filter, c->filter_mode == FILTER_RULES, &c->fake_filter);
     read_policy(r, r->policy, "dns.nameserver-policy", &c->policy, d);
     read_policy(r, r->proxy_server_policy, "dns.proxy-server-nameserver-policy", &c->proxy_server_policy, d);
     finish_filter(r);
@@ -467,12 +490,41 @@ static bool is_device_name(const char *s)
     return strlen(s) <= 15 && !strpbrk(s, "/ :\t") && strcmp(s, ".") != 0 && strcmp(s, "..") != 0;
 }
 
+bool cfg_hijack_parse(const char *s, struct endpoint *out)
+{
+    const char *scheme = strstr(s, "://");
+    char host[HOST_MAX + 1];
+
+    *out = (struct endpoint){ .port = 53 };
+    if (hostport_split(scheme ? scheme + 3 : s, host, &out->port) < 0)
+        return false;
+    if (!strcmp(host, "any"))
+        return true;
+    if (addr_parse(host, &out->ip) < 0)
+        return false;
+    if (addr_is_unspecified(&out->ip))
+        out->ip = (struct addr){ 0 };
+    return true;
+}
+
+static void check_hijack(const struct cfg_strs *s, struct diag *d)
+{
+    char shown[CFG_QUOTE_MAX];
+    struct endpoint at;
+
+    for (uint32_t i = 0; i < s->n; i++)
+        if (!cfg_hijack_parse(s->v[i], &at))
+            diag_warn(d, s->at[i] ? s->at[i]->line : 0, s->at[i] ? s->at[i]->column : 0, "tun.dns-hijack", "bad-value",
+                      "dns-hijack: \"%s\" is not ADDRESS:PORT or any:PORT; it is skipped", cfg_quote(s->v[i], strlen(s->v[i]), shown));
+}
+
 static void finish_tun(struct raw *r, const struct cfg_node *tun, struct diag *d)
 {
     static const struct cidr usual6 = { { 6, { 0xfd, 0xfe, 0xdc, 0xba, 0x98, 0x76, [15] = 1 } }, 126 };
     struct profile *p = &r->p;
     const struct cfg_node *n;
 
+    check_hijack(&p->tun.dns_hijack, d);
     if (!p->tun.mtu)
         p->tun.mtu = 1500;
     if (p->tun.mtu < 1280) {

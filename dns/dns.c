@@ -59,6 +59,14 @@ static int build_pool(struct dns *d, const struct profile *p)
     return 0;
 }
 
+/* What nobody wrote down is told, where it takes effect. */
+static void say_filter(const struct dns *d, const struct profile *p)
+{
+    if (d->state_dir && !d->faking && p->dns.fake4.ip.ver && p->dns.filter_defaults && p->dns.filter_mode != FILTER_WHITELIST)
+        log_info(LOG_DNS, "names that break when they are faked (single labels, +.lan, clocks, STUN ...) get their real addresses; "
+                          "dns.fake-ip-filter-defaults: false takes them away");
+}
+
 /* What a profile says, built beside what is there. */
 static int build(struct dns *d, const struct profile *p, struct dns_lists *given, struct diag *diag)
 {
@@ -78,6 +86,7 @@ static int build(struct dns *d, const struct profile *p, struct dns_lists *given
     d->hosts = hosts;
     d->lists = lists;
     d->p = p;
+    say_filter(d, p);
     d->faking = p->dns.fake4.ip.ver != 0;
     if (p->dns.mode == DNS_NORMAL || !p->dns.enable) {
         reverse_free(d->reverse);
@@ -399,7 +408,7 @@ static size_t answer_hosts(struct dns *d, const uint8_t *m, const struct questio
     struct reply r = { .alias_ttl = HOSTS_TTL, .ttl = HOSTS_TTL };
     struct host h;
 
-    while (hosts_find(d->hosts, *name, &h)) {
+    while (hosts_tell(d->hosts, *name, &h)) {
         if (!h.alias) {
             r.alias = *alias;
             r.addr = h.addr;

@@ -3,7 +3,7 @@
  *
  *   blacklist   names on the list
  *   whitelist   names that are not on it
- *   rule        the first rule that is true says so (`TYPE,PAYLOAD,real-ip`); none: a fake one
+ *   rule        the first rule that is true says so (`TYPE,PAYLOAD,real-ip`; types that ask for a name only); none: a fake one
  *
  * On top of the profile's list (not of a whitelist, which says it all): names that break when they are faked, because somebody compares
  * addresses or because they mean this network. A rule of the profile outdoes them; `fake-ip-filter-defaults: false` takes them away.
@@ -13,13 +13,15 @@
 #include "dns/filter.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "core/err.h"
 #include "core/log.h"
+#include "core/reader.h"
 
-enum { MODE_BLACKLIST, MODE_WHITELIST, MODE_RULES };
 enum { REAL_IP, FAKE_IP }; /* targets of rules */
 
 static const char *const builtin[] = {
@@ -78,7 +80,45 @@ bool filter_add(struct matcher *m, const struct cfg_matcher *e, uint32_t id, con
 
 static int32_t find_target(void *arg, const char *target)
 {
-    return !strcmp(target, "real-ip") ? REAL_IP : !strcmp(target, "fake-ip") ? FAKE_IP : -1;
+    return !strcasecmp(target, "real-ip") ? REAL_IP : !strcasecmp(target, "fake-ip") ? FAKE_IP : -1;
+}
+
+/* What a field of a line is: blanks around it do not count. */
+static struct span field(const char *from, const char *to)
+{
+    while (from < to && (*from == ' ' || *from == '\t'))
+        from++;
+    while (from < to && (to[-1] == ' ' || to[-1] == '\t'))
+        to--;
+    return (struct span){ (const uint8_t *)from, (size_t)(to - from) };
+}
+
+static bool is_word(struct span s, const char *word)
+{
+    return s.len == strlen(word) && !strncasecmp((const char *)s.p, word, s.len);
+}
+
+/* A name is all that there is to ask, and two answers are possible. What is wrong with a line, or NULL; rules_build() finds the rest. */
+static const char *wrong_line(const char *text, const struct rules_env *env)
+{
+    static const char *const types[] = { "DOMAIN", "DOMAIN-SUFFIX", "DOMAIN-KEYWORD", "DOMAIN-REGEX", "DOMAIN-WILDCARD", "GEOSITE", "RULE-SET", "MATCH" };
+    const char *end = text + strlen(text), *comma = strchr(text, ','), *last = strrchr(text, ',');
+    struct span type = field(text, comma ? comma : end), target = last ? field(last + 1, end) : (struct span){ 0 };
+    struct rules_provider set;
+    char name[256];
+    size_t i = 0;
+
+    while (i < sizeof(types) / sizeof(types[0]) && !is_word(type, types[i]))
+        i++;
+    if (i == sizeof(types) / sizeof(types[0]))
+        return "its type cannot be asked of a name (DOMAIN..., GEOSITE, RULE-SET and MATCH can)";
+    if (!is_word(target, "real-ip") && !is_word(target, "fake-ip"))
+        return "it must end in fake-ip or real-ip";
+    if (!is_word(type, "RULE-SET") || comma == last || !env->provider)
+        return NULL;
+    type = field(comma + 1, last);
+    snprintf(name, sizeof(name), "%.*s", (int)type.len, (const char *)type.p);
+    return env->provider(env->arg, name, &set) && set.cfg->behavior == CFG_BEHAVIOR_IPCIDR ? "the rule-provider has no names" : NULL;
 }
 
 static bool build_rules(struct filter *f, const struct cfg_matchers *lines, const struct rules_env *given, struct diag *d)
@@ -86,16 +126,25 @@ static bool build_rules(struct filter *f, const struct cfg_matchers *lines, cons
     static const struct rules_env nothing;
     struct rules_env env = given ? *given : nothing;
     struct cfg_rule *rules = calloc(lines->n + 1, sizeof(*rules));
+    uint32_t n = 0;
 
     if (!rules)
         return false;
-    for (uint32_t i = 0; i < lines->n; i++)
-        rules[i] =
-            (struct cfg_rule){ .text = lines->v[i].text, .index = i, .nth = i, .line = lines->v[i].line, .column = lines->v[i].column };
+    for (uint32_t i = 0; i < lines->n; i++) {
+        const struct cfg_matcher *l = &lines->v[i];
+        const char *wrong = wrong_line(l->text, &env);
+        char shown[CFG_QUOTE_MAX];
+
+        if (wrong)
+            diag_warn(d, l->line, l->column, "fake-ip-filter", "bad-rule", "fake-ip-filter: \"%s\": %s; the line is skipped",
+                      cfg_quote(l->text, strlen(l->text), shown), wrong);
+        else
+            rules[n++] = (struct cfg_rule){ .text = l->text, .index = i, .nth = i, .line = l->line, .column = l->column };
+    }
     env.target = find_target;
     env.offer_targets = NULL;
     env.strict = false;
-    f->rules = rules_build(&(struct rules_src){ .n_rules = lines->n, .rules = rules }, &env, d);
+    f->rules = rules_build(&(struct rules_src){ .n_rules = n, .rules = rules }, &env, d);
     free(rules);
     return f->rules != NULL;
 }
@@ -104,12 +153,12 @@ static bool build(struct filter *f, const struct cfg_dns *c, const struct rules_
 {
     bool good = (f->list = matcher_new(env)) && (f->ours = matcher_new(NULL));
 
-    for (size_t i = 0; good && c->filter_defaults && f->mode != MODE_WHITELIST && i < sizeof(builtin) / sizeof(builtin[0]); i++)
+    for (size_t i = 0; good && c->filter_defaults && f->mode != FILTER_WHITELIST && i < sizeof(builtin) / sizeof(builtin[0]); i++)
         good = matcher_add_name(f->ours, builtin[i], 0, NULL) != -ENOMEM;
-    for (uint32_t i = 0; good && f->mode != MODE_RULES && i < c->fake_filter.n; i++)
+    for (uint32_t i = 0; good && f->mode != FILTER_RULES && i < c->fake_filter.n; i++)
         good = filter_add(f->list, &c->fake_filter.v[i], 0, "fake-ip-filter", d);
     good = good && matcher_finish(f->list) == 0 && matcher_finish(f->ours) == 0;
-    return good && (f->mode != MODE_RULES || build_rules(f, &c->fake_filter, env, d));
+    return good && (f->mode != FILTER_RULES || build_rules(f, &c->fake_filter, env, d));
 }
 
 struct filter *filter_new(const struct profile *p, const struct rules_env *env, struct diag *d)
@@ -154,8 +203,8 @@ bool filter_wants_real(const struct filter *f, const char *name)
     int32_t target;
 
     switch (f->mode) {
-    case MODE_WHITELIST: return matcher_first(f->list, name) == MATCHER_NONE;
-    case MODE_BLACKLIST: return ours || matcher_first(f->list, name) != MATCHER_NONE;
+    case FILTER_WHITELIST: return matcher_first(f->list, name) == MATCHER_NONE;
+    case FILTER_BLACKLIST: return ours || matcher_first(f->list, name) != MATCHER_NONE;
     default: target = by_rules(f, name); return target == REAL_IP || (target != FAKE_IP && ours);
     }
 }

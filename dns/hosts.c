@@ -54,7 +54,7 @@ struct hosts {
     struct addr lan[LAN_MAX]; /* of this machine, without own */
     uint32_t n_lan;
     struct cidr own[2];
-    bool uses_lan;
+    bool uses_lan, told; /* told: queries get what the profile says */
     char *file; /* owns; NULL = the system's is not asked */
     struct system_hosts sys;
     uint64_t looked_ms;
@@ -183,20 +183,36 @@ bool hosts_refresh(struct hosts *h, uint64_t now_ms)
 
 /* ---- the profile's entries ---- */
 
-bool hosts_find(const struct hosts *h, const char *name, struct host *out)
+static bool find_written(const struct hosts *h, const char *name, struct host *out)
 {
     uint32_t i = *name ? matcher_best(h->patterns, name) : MATCHER_NONE;
     const struct entry *e = i < h->n ? &h->entries[i] : NULL;
-    const struct named *n;
 
-    if (e && !e->dropped) {
-        *out = e->lan ? (struct host){ h->lan, h->n_lan, NULL } : (struct host){ e->addr, e->n, e->alias };
-        return true;
-    }
-    if (!h->sys.names.slot || !(n = sys_find(&h->sys, name)))
+    if (!e || e->dropped)
         return false;
-    *out = (struct host){ n->addr, n->n, NULL };
+    *out = e->lan ? (struct host){ h->lan, h->n_lan, NULL } : (struct host){ e->addr, e->n, e->alias };
     return true;
+}
+
+static bool find_system(const struct hosts *h, const char *name, struct host *out)
+{
+    const struct named *n = h->sys.names.slot ? sys_find(&h->sys, name) : NULL;
+
+    if (n)
+        *out = (struct host){ n->addr, n->n, NULL };
+    return n;
+}
+
+bool hosts_find(const struct hosts *h, const char *name, struct host *out)
+{
+    return find_written(h, name, out) || find_system(h, name, out);
+}
+
+bool hosts_tell(const struct hosts *h, const char *name, struct host *out)
+{
+    bool written = h->told || !strcmp(name, "localhost");
+
+    return (written && find_written(h, name, out)) || find_system(h, name, out);
 }
 
 static void drop_circles(struct hosts *h, struct diag *d)
@@ -247,7 +263,7 @@ struct hosts *hosts_new(const struct profile *p, const char *root, struct diag *
         hosts_free(h);
         return NULL;
     }
-    for (uint32_t i = 0; p->dns.use_hosts && i < p->n_hosts; i++) {
+    for (uint32_t i = 0; i < p->n_hosts; i++) {
         const struct cfg_hosts_entry *e = &p->hosts[i];
 
         add(h,
@@ -266,6 +282,7 @@ struct hosts *hosts_new(const struct profile *p, const char *root, struct diag *
         return NULL;
     }
     drop_circles(h, d);
+    h->told = p->dns.use_hosts;
     h->own[0] = p->tun.inet4;
     h->own[1] = p->tun.inet6;
     read_lan(h);

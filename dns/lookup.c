@@ -25,7 +25,7 @@ struct asking {
     char host[HOST_MAX + 1]; /* as it is asked for, aliases followed */
     struct qkey key_a, key_aaaa;
     struct waiter a, aaaa;
-    bool wait_a, wait_aaaa;
+    bool wait_a, wait_aaaa, told; /* told: the addresses are a name server's */
     struct addr v4[LOOKUP_MAX], v6[LOOKUP_MAX];
     int n4, n6, err;
     uint32_t ttl;
@@ -126,7 +126,7 @@ static void answer(struct asking *q)
     for (int i = 0; i < q->n6 && l->n < LOOKUP_MAX; i++)
         l->addr[l->n++] = q->v6[i];
     err = l->n ? 0 : q->err ? q->err : -ERR_NAME;
-    if (l->n && l->why == LOOKUP_DIRECT && !l->only && q->ttl)
+    if (l->n && l->why == LOOKUP_DIRECT && !l->only && q->told)
         keep_first(q);
     asking_free(q);
     l->done(l, err);
@@ -171,8 +171,9 @@ static int take(struct asking *q, const struct qkey *k, const uint8_t *msg, size
     for (int i = 0; i < a.n_addr && n < LOOKUP_MAX; i++)
         if (a.addr[i].ver == ver)
             out[n++] = a.addr[i];
-    if (n && (!q->ttl || a.ttl < q->ttl))
+    if (n && (!q->told || a.ttl < q->ttl))
         q->ttl = a.ttl;
+    q->told |= n > 0;
     return n;
 }
 
@@ -208,6 +209,16 @@ static void put_addr(struct asking *q, const struct addr *a)
         q->v6[q->n6++] = *a;
 }
 
+/* One of n, another one each time: several addresses of a name share its flows. */
+static uint32_t any_of(uint32_t n)
+{
+    uint32_t r = 0;
+
+    if (n > 1)
+        random_bytes(&r, sizeof(r));
+    return n ? r % n : 0;
+}
+
 /* Are the addresses known without a question? Aliases are followed in q->host. */
 static bool known_here(struct asking *q)
 {
@@ -219,8 +230,8 @@ static bool known_here(struct asking *q)
         return true;
     }
     while (hosts_find(q->d->hosts, q->host, &h)) {
-        for (uint32_t i = 0; !h.alias && i < h.n; i++)
-            put_addr(q, &h.addr[i]);
+        for (uint32_t i = 0, from = any_of(h.n); !h.alias && i < h.n; i++)
+            put_addr(q, &h.addr[(from + i) % h.n]);
         if (!h.alias)
             return true;
         strcpy(q->host, h.alias);
@@ -290,11 +301,14 @@ static bool res_known(struct resolver *r, const char *host, struct addr *out)
         if (!hosts_find(d->hosts, h.alias, &h))
             return false;
     for (int ver = 4; ver <= 6; ver += 2)
-        for (uint32_t i = 0; i < h.n; i++)
-            if (h.addr[i].ver == ver && (ver == 4 || d->p->ipv6)) {
-                *out = h.addr[i];
+        for (uint32_t i = 0, from = any_of(h.n); i < h.n; i++) {
+            const struct addr *a = &h.addr[(from + i) % h.n];
+
+            if (a->ver == ver && (ver == 4 || d->p->ipv6)) {
+                *out = *a;
                 return true;
             }
+        }
     return false;
 }
 

@@ -413,7 +413,7 @@ bool msg_parse_answer(const uint8_t *m, size_t len, const struct qkey *k, struct
         if (sane_ttl(rec.ttl) < least)
             least = sane_ttl(rec.ttl);
         if (i < n_answers) {
-            found |= rec.type == k->type;
+            found |= rec.type == k->type || k->type == T_ANY;
             take_address(a, &rec);
         } else if (rec.type == T_SOA && rec.data.len >= 22) {
             soa = soa_ttl(&rec);

@@ -12,6 +12,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <ifaddrs.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -282,6 +283,20 @@ static char *shown_text(const char *text)
     return asprintf(&out, "%.*s***@%s", (int)(scheme - text) + 3, text, host) < 0 ? NULL : out;
 }
 
+bool ns_is_here(const struct addr *a)
+{
+    struct ifaddrs *all;
+    struct endpoint at;
+    bool here = addr_is_loopback(a);
+
+    if (here || getifaddrs(&all) < 0)
+        return here;
+    for (const struct ifaddrs *i = all; i && !here; i = i->ifa_next)
+        here = i->ifa_addr && endpoint_from_sockaddr(i->ifa_addr, &at) == 0 && addr_eq(&at.ip, a);
+    freeifaddrs(all);
+    return here;
+}
+
 static bool is_ours(const struct dns *d, const struct ns_spec *n)
 {
     for (unsigned i = 0; i < sizeof(d->own) / sizeof(d->own[0]); i++)
@@ -289,7 +304,7 @@ static bool is_ours(const struct dns *d, const struct ns_spec *n)
             return true;
     for (unsigned i = 0; i < d->n_listen; i++)
         if (n->port == d->listen[i].port &&
-            (addr_eq(&n->ip, &d->listen[i].ip) || (addr_is_unspecified(&d->listen[i].ip) && addr_is_loopback(&n->ip))))
+            (addr_eq(&n->ip, &d->listen[i].ip) || (addr_is_unspecified(&d->listen[i].ip) && ns_is_here(&n->ip))))
             return true;
     return false;
 }
@@ -390,6 +405,21 @@ static const char *meant(const char *text, struct cfg_guess *g, struct diag *d)
     return cfg_guess_text(g);
 }
 
+enum lacks { NS_ALL, NS_QUIC, NS_H3 };
+
+static void say_lacking(enum lacks what, const struct ns_spec *n, const char *shown, uint32_t line, uint32_t column, struct diag *diag)
+{
+    bool v6 = n->ip.ver == 6;
+
+    if (what == NS_QUIC)
+        diag_warn(diag, line, column, "dns", "unsupported-key",
+                  "\"%s\": DNS over QUIC is not supported by this build; tls://%s%s%s:%u is asked instead", shown, v6 ? "[" : "", n->host,
+                  v6 ? "]" : "", n->port);
+    else
+        diag_warn(diag, line, column, "dns", "unsupported-key", "\"%s\": HTTP/3 is not supported by this build; HTTP/2 is used instead",
+                  shown);
+}
+
 struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t column, struct diag *diag)
 {
     struct ns_spec *n = calloc(1, sizeof(*n));
@@ -398,6 +428,7 @@ struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t colum
     char quoted[CFG_QUOTE_MAX];
     struct ns *s = NULL;
     struct cfg_guess g;
+    enum lacks lacks;
 
     if (!wrong && is_ours(d, n))
         wrong = "is ourselves: it would ask in circles";
@@ -416,17 +447,16 @@ struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t colum
         diag_warn(diag, line, column, "dns", code, "the name server \"%s\" %s; it is skipped%s", cfg_quote(shown, strlen(shown), quoted),
                   wrong, meant(text, &g, diag));
     } else {
-        if (n->quic)
-            diag_warn(diag, line, column, "dns", "unsupported-key",
-                      "\"%s\": DNS over QUIC is not supported by this build; tls://%s:%u is asked instead", text, n->host, n->port);
-        if (n->h3)
-            diag_warn(diag, line, column, "dns", "unsupported-key", "\"%s\": HTTP/3 is not supported by this build; HTTP/2 is used instead",
-                      shown);
+        lacks = n->quic ? NS_QUIC : n->h3 ? NS_H3 : NS_ALL;
         n->quic = n->h3 = false; /* the same server as without */
         if ((s = find(d, n)))
             s->refs++;
         else
             s = make(d, text, n);
+        if (s && lacks && s->said_in != d->n_readings)
+            say_lacking(lacks, n, shown, line, column, diag);
+        if (s && lacks)
+            s->said_in = d->n_readings;
     }
     free(n);
     return s;
@@ -447,8 +477,11 @@ void ns_put(struct ns *s)
 
 void ns_forgive(struct dns *d)
 {
-    list_each_safe (n, tmp, &d->servers)
-        container_of(n, struct ns, node)->again_ms = 0;
+    list_each_safe (n, tmp, &d->servers) {
+        struct ns *s = container_of(n, struct ns, node);
+
+        s->again_ms = s->addr_until_ms = 0;
+    }
 }
 
 void ns_trust_anew(struct dns *d)
@@ -495,7 +528,7 @@ struct ns_list *ns_list_new(struct dns *d, const struct cfg_strs *texts, bool re
             k++;
         if (s && k == l->n) {
             l->v[l->n++] = s;
-            l->local |= addr_is_loopback(&s->spec.ip);
+            l->local |= s->spec.ip.ver && ns_is_here(&s->spec.ip);
         } else {
             ns_put(s);
         }

@@ -65,6 +65,7 @@ struct ns {
     uint32_t srtt_ms;  /* smoothed time of its answers; failures make it longer */
     uint64_t heard_ms; /* when it last answered */
     bool complained;   /* its failures are in the log */
+    uint32_t said_in;  /* the reading of a profile that was told what it cannot do */
     uint64_t again_ms; /* no connection is tried before: the last ones came to nothing */
     /* the addresses behind its name */
     struct lookup lookup;
@@ -85,8 +86,10 @@ struct sock_way ns_way(const struct ns *s);
 
 /* The system's roots and those of a profile; NULL: the system's only. */
 struct tls_roots *ns_roots(const char *state_dir, const struct cfg_strs *sources);
-/* Connections may be tried again at once. */
+/* The network or the profile is another one: connections may be tried again at once, and addresses are looked for anew. */
 void ns_forgive(struct dns *d);
+/* Is it an address of this machine, right now? */
+bool ns_is_here(const struct addr *a);
 /* Servers trust d->roots from now on: sessions that were kept are forgotten. */
 void ns_trust_anew(struct dns *d);
 

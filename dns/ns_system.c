@@ -4,7 +4,8 @@
  *   system          /run/systemd/resolve/resolv.conf (what resolved forwards to), else /etc/resolv.conf
  *   dhcp://IFACE    what the program that holds the lease wrote down about it; nothing there: as system
  *
- * Read again when they are older than five minutes. Our own addresses and loopback are left out: a stub there would ask us.
+ * Read again when they are older than five minutes, when the network or the profile is another one, and every two seconds while there are
+ * none. Addresses of this machine are left out: a stub there would ask us.
  *
  * A server of this kind is a list of plain ones, asked as any list.
  */
@@ -20,12 +21,13 @@
 #include "dns/private.h"
 
 #define KEEP_MS     300000
+#define NONE_MS     2000 /* until it is looked again where there was nothing */
 #define SERVERS_MAX 8
 
 struct system_ns {
     struct ns s;
-    struct ns_list *list;
-    uint64_t until_ms;
+    struct ns_list *list; /* believed until s.addr_until_ms */
+    bool said;
 };
 
 struct inner {
@@ -61,7 +63,7 @@ struct found {
 
 static bool is_usable(const struct dns *d, const struct addr *a)
 {
-    if (addr_is_loopback(a) || addr_is_unspecified(a))
+    if (addr_is_unspecified(a) || ns_is_here(a))
         return false;
     for (size_t i = 0; i < sizeof(d->own) / sizeof(d->own[0]); i++)
         if (d->own[i].ip.ver && cidr_contains(&d->own[i], a))
@@ -127,6 +129,18 @@ static struct ns_list *make_list(struct dns *d, const struct endpoint *at, unsig
     return l;
 }
 
+static void say_none(struct system_ns *y, bool none)
+{
+    char text[256];
+
+    if (none && !y->said)
+        log_warn(LOG_DNS,
+                 "%s: no name server is written down there that is not this machine itself; names are not found by it: write the servers "
+                 "into dns.nameserver",
+                 log_safe(y->s.text, strlen(y->s.text), text, sizeof(text)));
+    y->said = none;
+}
+
 static int refresh(struct system_ns *y)
 {
     uint64_t now = loop_now(y->s.d->loop);
@@ -134,16 +148,17 @@ static int refresh(struct system_ns *y)
     struct ns_list *fresh;
     unsigned n;
 
-    if (y->list && now < y->until_ms)
+    if (y->list && now < y->s.addr_until_ms)
         return 0;
     n = ns_system_find(y->s.d, &y->s.spec, at, SERVERS_MAX);
-    if (!n && y->list) /* the old ones are better than none */
+    y->s.addr_until_ms = now + (n ? KEEP_MS : NONE_MS);
+    if (!n && y->list && y->list->n) /* the old ones are better than none */
         return 0;
+    say_none(y, !n);
     if (!(fresh = make_list(y->s.d, at, n)))
         return y->list ? 0 : -ENOMEM;
     ns_list_put(y->list);
     y->list = fresh;
-    y->until_ms = now + KEEP_MS;
     return 0;
 }
 

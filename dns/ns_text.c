@@ -147,7 +147,7 @@ static const char *authority(struct ns_spec *n, const char *s, uint16_t port)
         if (hostport_split(s, host, &given) < 0)
             return "has no host[:port]";
         if (addr_parse(host, &n->ip) == 0)
-            memcpy(n->host, host, sizeof(host));
+            strcpy(n->host, host); /* compared byte by byte: nothing behind its end */
         else if (strpbrk(host, ", "))
             return "holds more than one server: each is an element of its own";
         else if (host_normalise(host, strlen(host), n->host) < 0)
@@ -195,8 +195,10 @@ static const char *rest_of(struct ns_spec *n, const struct scheme *s, char *rest
             }
         return "is none of rcode://success, name_error, refused, server_failure, format_error, not_implemented";
     case NS_DHCP:
-        if (!strcasecmp(rest, "system"))
+        if (!strcasecmp(rest, "system")) {
             n->kind = NS_SYSTEM;
+            return NULL;
+        }
         if (!*rest || strlen(rest) > 15 || strchr(rest, '/'))
             return "names no interface";
         strcpy(n->host, rest);

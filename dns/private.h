@@ -65,6 +65,7 @@ struct dns {
     struct loop *loop;
     const struct profile *p;
     const struct profile *reading; /* while a profile is read: that one */
+    uint32_t n_readings;
     char *state_dir;
     const char *root;    /* "" but for tests */
     struct dialer *ways; /* NULL: every server is asked straight */

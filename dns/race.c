@@ -31,7 +31,7 @@ struct runner {
 
 static uint32_t thought(const struct ns *s)
 {
-    return s->srtt_ms ? s->srtt_ms : UNKNOWN_MS;
+    return s->spec.kind == NS_RCODE ? 0 : s->srtt_ms ? s->srtt_ms : UNKNOWN_MS;
 }
 
 static void end(struct race *r, bool late)

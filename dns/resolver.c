@@ -22,8 +22,8 @@
 #include "transport/transport.h"
 
 #define OLD_PATIENCE_MS 300
-#define MAIN_MS         500  /* once fallback has answered, main has so long */
-#define FALLBACK_MS     2000 /* once main knows nothing, fallback has so long */
+#define MAIN_MS         2000 /* once fallback has an address, main has so long */
+#define FALLBACK_MS     4000 /* once main knows nothing, fallback has so long: clients wait five seconds */
 
 struct flight {
     struct map_node node; /* dns.flights */
@@ -128,9 +128,15 @@ static void flight_end(struct flight *f)
     free(f);
 }
 
+/* Somebody knows; SERVFAIL and the like are no answer. */
+static bool is_answer(int err, const struct answer *a)
+{
+    return !err && (a->rcode == RC_OK || a->rcode == RC_NXDOMAIN);
+}
+
 static void land(struct flight *f, int err, const uint8_t *msg, size_t len, const struct answer *a, const struct ns *who)
 {
-    bool good = !err && (a->rcode == RC_OK || a->rcode == RC_NXDOMAIN);
+    bool good = is_answer(err, a);
 
     keep_in_cache(f, msg, len, a, who, good);
     map_del(&f->d->flights, &f->node); /* whom we tell may ask again */
@@ -141,7 +147,7 @@ static void land(struct flight *f, int err, const uint8_t *msg, size_t len, cons
 
 /* ---- two opinions ---- */
 
-/* One opinion is there and may be the answer; the other has a while. */
+/* One opinion is there and may be the answer; the other has a while (0: as long as its race takes). */
 static void keep(struct flight *f, const uint8_t *msg, size_t len, const struct answer *a, struct ns *who, uint64_t grace_ms)
 {
     if (!(f->kept = malloc(len)))
@@ -150,20 +156,18 @@ static void keep(struct flight *f, const uint8_t *msg, size_t len, const struct 
     f->kept_len = len;
     f->kept_a = *a;
     f->kept_from = who; /* the routes hold it */
-    timer_set(f->d->loop, &f->grace, grace_ms);
+    if (grace_ms)
+        timer_set(f->d->loop, &f->grace, grace_ms);
 }
 
-static void land_kept(struct flight *f, int err)
+static void land_kept(struct flight *f)
 {
-    if (f->kept)
-        land(f, 0, f->kept, f->kept_len, &f->kept_a, f->kept_from);
-    else
-        land(f, err, NULL, 0, NULL, NULL);
+    land(f, 0, f->kept, f->kept_len, &f->kept_a, f->kept_from);
 }
 
 static void on_grace(struct timer *t)
 {
-    land_kept(container_of(t, struct flight, grace), 0);
+    land_kept(container_of(t, struct flight, grace));
 }
 
 static void start_second(struct flight *f)
@@ -174,12 +178,18 @@ static void start_second(struct flight *f)
 /* Main's answer is not what is wanted. An empty one may do if nobody knows more; a suspicious one never. */
 static void second_opinion(struct flight *f, int err, const uint8_t *msg, size_t len, const struct answer *a, struct ns *who)
 {
-    if (f->second != SECOND_ANSWERED && !err && !a->n_addr)
+    bool unfit = !err && a->n_addr;
+
+    if (f->second != SECOND_ANSWERED && is_answer(err, a) && !unfit)
         keep(f, msg, len, a, who, FALLBACK_MS);
     if (f->second == SECOND_NOT_ASKED)
         start_second(f);
-    if (f->second != SECOND_RUNS)
-        land_kept(f, err ? err : -ERR_NAME);
+    if (f->second == SECOND_RUNS)
+        return;
+    if (f->kept)
+        land_kept(f);
+    else
+        land(f, unfit ? -ERR_NAME : err, msg, len, a, who);
 }
 
 static void on_main(struct race *r, int err, uint8_t *msg, size_t len, const struct answer *a, struct ns *who)
@@ -197,13 +207,13 @@ static void on_fallback(struct race *r, int err, uint8_t *msg, size_t len, const
 {
     struct flight *f = container_of(r, struct flight, fallback);
 
-    f->second = err ? SECOND_FAILED : SECOND_ANSWERED;
-    if (!f->main_runs && err)
-        land_kept(f, err);
+    f->second = is_answer(err, a) ? SECOND_ANSWERED : SECOND_FAILED;
+    if (f->main_runs && f->second == SECOND_ANSWERED)
+        keep(f, msg, len, a, who, a->n_addr ? MAIN_MS : 0);
+    else if (!f->main_runs && f->second == SECOND_FAILED && f->kept)
+        land_kept(f);
     else if (!f->main_runs)
-        land(f, 0, msg, len, a, who);
-    else if (!err)
-        keep(f, msg, len, a, who, MAIN_MS);
+        land(f, err, msg, len, a, who);
 }
 
 /* ---- the beginning of a flight ---- */
@@ -396,6 +406,7 @@ int resolver_configure(struct dns *d, const struct profile *p, struct dns_lists 
     d->ipv6_timeout_ms = p->dns.ipv6_timeout_ms;
     d->parallel = p->dns.parallel;
     d->reading = p;
+    d->n_readings++;
     routes = cache ? routes_new(d, p, lists, diag) : NULL;
     d->reading = NULL;
     if (!routes) {
@@ -409,6 +420,7 @@ int resolver_configure(struct dns *d, const struct profile *p, struct dns_lists 
     tls_roots_free(d->roots);
     d->roots = ns_roots(d->state_dir, &p->tls.extra_roots);
     ns_trust_anew(d);
+    ns_forgive(d);
     return 0;
 }
 

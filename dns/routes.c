@@ -6,6 +6,7 @@
  *   the name of a node, proxy-server-nameserver set   proxy-server-nameserver-policy, proxy-server-nameserver
  *   a DIRECT dial, direct-nameserver set              nameserver-policy (if it is to be followed), direct-nameserver
  *   all others                                        nameserver-policy, nameserver; with fallback as a second opinion
+ *   dns.enable is false                               the system's servers, whoever asks
  *
  * Which key of a policy a name belongs to, and which answers do not count, lists.c knows.
  */
@@ -67,7 +68,7 @@ void routes_put(struct routes *r)
 
 struct reading {
     struct dns *d;
-    const struct profile *p;
+    const struct cfg_dns *c;
     struct diag *diag;
 };
 
@@ -127,7 +128,7 @@ static struct ns_list *boot_servers(const struct reading *rd, const struct cfg_s
     return l;
 }
 
-static bool build_policy(const struct reading *rd, struct policy *to, const struct keys *keys, const struct cfg_policies *from,
+static bool build_policy(const struct reading *rd, struct policy *to, const struct keys *keys, const struct cfg_policies *from, bool rules,
                          const char *path)
 {
     to->keys = keys;
@@ -135,7 +136,7 @@ static bool build_policy(const struct reading *rd, struct policy *to, const stru
         return false;
     for (; to->n < from->n; to->n++) {
         const struct cfg_policy *key = &from->v[to->n];
-        struct ns_list *l = ns_list_new(rd->d, &key->servers, rd->p->dns.respect_rules, path, rd->diag);
+        struct ns_list *l = ns_list_new(rd->d, &key->servers, rules, path, rd->diag);
 
         if (!l)
             return false;
@@ -149,7 +150,7 @@ static bool build_policy(const struct reading *rd, struct policy *to, const stru
 
 static bool build_lists(const struct reading *rd, struct routes *r)
 {
-    const struct cfg_dns *c = &rd->p->dns;
+    const struct cfg_dns *c = rd->c;
     bool rules = c->respect_rules;
     struct ns_list *l;
 
@@ -164,24 +165,27 @@ static bool build_lists(const struct reading *rd, struct routes *r)
 
 struct routes *routes_new(struct dns *d, const struct profile *p, struct dns_lists *lists, struct diag *diag)
 {
-    struct reading rd = { d, p, diag };
+    static const char *const system[] = { "system" };
+    static const struct cfg_dns off = { .nameserver = { .n = 1, .v = (const char **)system } }; /* the system's servers for everything */
+    struct reading rd = { d, p->dns.enable ? &p->dns : &off, diag };
     struct routes *r = calloc(1, sizeof(*r));
 
     if (!r)
         return NULL;
     r->d = d;
     r->refs = 1;
-    r->direct_follows = p->dns.direct_follow_policy;
+    r->direct_follows = rd.c->direct_follow_policy;
     r->lists = lists_get(lists);
-    if (!build_lists(&rd, r) || !build_policy(&rd, &r->policy, &lists->policy, &p->dns.policy, "nameserver-policy") ||
-        !build_policy(&rd, &r->server_policy, &lists->server_policy, &p->dns.proxy_server_policy, "proxy-server-nameserver-policy")) {
+    if (!build_lists(&rd, r) || !build_policy(&rd, &r->policy, &lists->policy, &rd.c->policy, rd.c->respect_rules, "nameserver-policy") ||
+        !build_policy(&rd, &r->server_policy, &lists->server_policy, &rd.c->proxy_server_policy, false, /* no node to go through yet */
+                      "proxy-server-nameserver-policy")) {
         routes_put(r);
         return NULL;
     }
     r->boot = route_to(d, r->boot_list, NULL);
     r->main = route_to(d, r->main_list, NULL);
     r->both = route_to(d, r->main_list, r->fallback_list);
-    r->both.lazy = p->dns.fallback_lazy;
+    r->both.lazy = rd.c->fallback_lazy;
     r->fallback = route_to(d, r->fallback_list, NULL);
     r->direct = route_to(d, r->direct_list, NULL);
     r->server = route_to(d, r->server_list, NULL);

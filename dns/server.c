@@ -583,6 +583,8 @@ unsigned listen_parse(const char *text, struct endpoint at[2])
 
     if (!text || !*text)
         return 0;
+    if (!strncmp(text, "[::]:", 5)) /* as elsewhere: both families */
+        text += 4;
     if (*text == ':') { /* every address of both families */
         for (; n < 2; n++) {
             char whole[64];

@@ -29,24 +29,6 @@ static struct cidr network_of(struct cidr c)
     return c;
 }
 
-/* "any:53", "tcp://1.1.1.1:53", "0.0.0.0:53": an entry without a concrete address catches every destination on port 53. */
-static bool parse_hijack(const char *s, struct endpoint *out)
-{
-    const char *scheme = strstr(s, "://");
-    char host[HOST_MAX + 1];
-
-    *out = (struct endpoint){ .port = 53 };
-    if (hostport_split(scheme ? scheme + 3 : s, host, &out->port) < 0)
-        return false;
-    if (!strcmp(host, "any"))
-        return true;
-    if (addr_parse(host, &out->ip) < 0)
-        return false;
-    if (addr_is_unspecified(&out->ip))
-        out->ip = (struct addr){ 0 };
-    return true;
-}
-
 static int set_hijack(struct engine *e, const struct profile *p)
 {
     struct endpoint *list = calloc(p->tun.dns_hijack.n + 1, sizeof(*list));
@@ -54,12 +36,8 @@ static int set_hijack(struct engine *e, const struct profile *p)
 
     if (!list)
         return -ENOMEM;
-    for (uint32_t i = 0; i < p->tun.dns_hijack.n; i++) {
-        if (parse_hijack(p->tun.dns_hijack.v[i], &list[n]))
-            n++;
-        else
-            log_warn(LOG_CFG, "tun.dns-hijack: \"%s\" is not host:port; the entry is skipped", p->tun.dns_hijack.v[i]);
-    }
+    for (uint32_t i = 0; p->dns.enable && i < p->tun.dns_hijack.n; i++)
+        n += cfg_hijack_parse(p->tun.dns_hijack.v[i], &list[n]);
     free(e->hijack);
     e->hijack = list;
     e->n_hijack = n;

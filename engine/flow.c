@@ -120,9 +120,9 @@ void flow_set_state(struct flow *f, enum flow_state s)
         source_answered(f);
 }
 
-unsigned flow_wants_look(const struct engine *e, const struct flow_meta *m)
+unsigned flow_wants_look(const struct engine *e, const struct flow_meta *m, bool nameless)
 {
-    unsigned wants = sniffer_wants(e->pol->sniffer, m);
+    unsigned wants = nameless ? sniffer_all(m) : sniffer_wants(e->pol->sniffer, m);
 
     return wants && barren_is(&e->barren, &m->orig, loop_now(e->loop)) ? 0 : wants;
 }
@@ -191,7 +191,7 @@ int name_of(struct engine *e, struct flow_meta *m)
 
 bool is_hijacked(const struct engine *e, const struct endpoint *dst)
 {
-    if (dst->port == 53 && (cidr_contains(&e->own4, &dst->ip) || cidr_contains(&e->own6, &dst->ip)))
+    if (e->pol->profile->dns.enable && dst->port == 53 && (cidr_contains(&e->own4, &dst->ip) || cidr_contains(&e->own6, &dst->ip)))
         return true;
     for (uint32_t i = 0; i < e->n_hijack; i++) {
         const struct endpoint *h = &e->hijack[i];

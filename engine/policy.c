@@ -42,7 +42,7 @@ static bool build_aliases(struct policy *p)
     const struct profile *prof = p->profile;
     bool any = false;
 
-    for (uint32_t i = 0; i < prof->n_hosts && prof->dns.use_hosts; i++)
+    for (uint32_t i = 0; i < prof->n_hosts; i++)
         any |= prof->hosts[i].alias != NULL;
     if (!any)
         return true;

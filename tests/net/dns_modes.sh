@@ -315,6 +315,15 @@ alias.test A A 10.78.0.5
 END
 ok
 
+step "enable: false: the system's servers are asked, by programs as by us"
+profile <<END
+dns: { enable: false, enhanced-mode: fake-ip, nameserver: [ 10.78.0.6 ], nameserver-policy: { "+.test": 10.78.0.6 } }
+END
+[ "$(in_app dig +short +time=2 +tries=1 @10.78.0.7 x.no-dns.test)" = 10.78.0.7 ] || fail "a query to 10.78.0.7 does not reach it"
+answers x.sys.test 10.78.0.3 system
+in_app dig +time=2 +tries=1 @198.18.0.2 z.no-dns.test >"$DIR/out" && fail "the device's own address answers: $(cat "$DIR/out")"
+ok
+
 say "fake-ip"
 # fakes MODE LINES [MORE]: fake-ip-filter
 fakes() {

@@ -149,6 +149,9 @@ dns:
     "+.other.test": tls://10.78.0.7:8853
     "+.anyway.u.test": tls://10.78.0.7:8853#skip-cert-verify=true
     "+.refused.test": rcode://refused
+    "+.s.k.test,+.s.u.test": system
+    "+.lease.u.test": dhcp://system
+    "+.here.test": 10.77.0.2
     "+.plainup.u.test": "10.78.0.4#uplink"
     "+.tcpup.u.test": "tcp://10.78.0.4#uplink"
     "+.tlsup.u.test": "tls://10.78.0.4#uplink"
@@ -244,6 +247,33 @@ reload
 cp "$DIR/kept.yaml" "$DIR/p.yaml"
 reload
 answers g.udp.u.test 10.78.0.4 10.78.0.4
+ok
+
+say "system"
+resolv() { printf 'nameserver %s\n' "$@" >"/etc/netns/$APP/resolv.conf"; }
+step "nobody is written down but this machine: said, with what to do"
+resolv 127.0.0.1 10.77.0.2
+reload
+[ "$(who a.s.k.test)" = "none nobody nobody" ] || fail "$(who b.s.k.test)"
+grep -q 'system: no name server is written down there that is not this machine itself' "$DIR/shunt.log" || fail "not said: $(tail -n 3 "$DIR/shunt.log")"
+ok
+step "... and looked for again soon"
+resolv 10.78.0.5
+found() { [ "$(who "$1")" = "10.78.0.5 server system" ]; }
+wait_for 5 found c.s.k.test || fail "$(who d.s.k.test)"
+ok
+step "with a reload the others are asked that are written down then"
+resolv 10.78.0.4
+reload
+answers e.s.u.test 10.78.0.4 system
+answers f.lease.u.test 10.78.0.4 system # dhcp://system is the same
+ok
+step "a forwarder on this machine that asks us is found out"
+background "$APP" dnsmasq --keep-in-foreground --no-daemon --conf-file=/dev/null --no-hosts --no-resolv --user=nobody --listen-address=10.77.0.2 \
+    --bind-interfaces --port=53 --server=10.78.0.2 --pid-file= --cache-size=0
+wait_for 5 port_open "$APP" 10.77.0.2 53 || fail "the forwarder did not start"
+[ "$(who x.here.test)" = "none nobody nobody" ] || fail "$(who y.here.test)"
+wait_for 5 grep -q 'comes back while we wait for its answer' "$DIR/shunt.log" || fail "not said: $(tail -n 3 "$DIR/shunt.log")"
 ok
 
 say "clients"

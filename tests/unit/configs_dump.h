@@ -222,7 +222,6 @@ static void dump_dns(FILE *f, const struct cfg_dns *c)
     dump_strs(f, "dns.direct-nameserver", &c->direct_nameserver);
     DUMP_BOOL("dns.direct-nameserver-follow-policy", c->direct_follow_policy);
     DUMP_BOOL("dns.respect-rules", c->respect_rules);
-    DUMP_BOOL("dns.cache-arc", c->cache_arc);
     DUMP_INT("dns.cache-max-size", c->cache_max);
 }
 

@@ -67,7 +67,7 @@ static void controller_and_small_sections(void **state)
     static const struct dump_case cases[] = {
         { "{}", "external-controller=-\nexternal-controller-unix=-\nexternal-controller-tls=-\nexternal-controller-pipe=-\nexternal-controller-routing-mark=0\n"
                 "external-controller-cors.allow-origins=\nexternal-controller-cors.allow-private-network=true\nexternal-ui=-\nexternal-ui-name=-\nexternal-ui-url=-\n"
-                "external-doh-server=-\nprofile.store-selected=true\nprofile.store-fake-ip=false\ngeodata-mode=false\ngeo-auto-update=false\ngeo-update-interval=24\n"
+                "external-doh-server=-\nprofile.store-selected=true\nprofile.store-fake-ip=true\ngeodata-mode=false\ngeo-auto-update=false\ngeo-update-interval=24\n"
                 "geox-url.geoip=-\nntp.enable=false\nntp.server=time.apple.com\nntp.port=123\nntp.interval=30\nntp.dialer-proxy=-\nntp.write-to-system=false\n"
                 "tls.certificate=-\nexperimental.quic-go-disable-gso=false" },
         { "external-controller: :9090\nexternal-controller-unix: mihomo.sock\nexternal-controller-tls: 0.0.0.0:9443\nexternal-controller-pipe: '\\\\.\\pipe\\x'\n"
@@ -129,6 +129,8 @@ static void tun(void **state)
           "tun.auto-redirect=true\ntun.auto-redirect-input-mark=1\ntun.auto-redirect-output-mark=2\ntun.auto-redirect-iproute2-fallback-rule-index=3" },
         { "tun: {dns-hijack: ['any:53', 'tcp://any:53']}", "tun.dns-hijack=any:53|tcp://any:53" },
         { "tun: {dns-hijack: []}", "tun.dns-hijack=" },
+        { "tun:\n  dns-hijack:\n    - any:53\n    - foo", "", "dns-hijack: \"foo\" is not ADDRESS:PORT or any:PORT", 4 },
+        { "tun: {dns-hijack: ['1.1.1.1:99999']}", "", "is not ADDRESS:PORT or any:PORT", 1 },
         { "tun: {inet6-address: ['fd00::1/64']}", "tun.inet6=fd00::1/64" },
         { "tun: {inet6-address: 'fd00::1/64'}", "tun.inet6=fd00::1/64" },
         { "tun: {inet6-address: []}", "tun.inet6=-" },
@@ -162,10 +164,18 @@ static void dns(void **state)
                 "dns.enhanced-mode=1\ndns.fake-ip-range=198.18.0.0/16\ndns.fake-ip-range6=-\ndns.fake-ip-filter=\ndns.fake-ip-filter-mode=0\ndns.fake-ip-ttl=1\n"
                 "dns.nameserver=\ndns.fallback=\ndns.fallback-filter.geoip=true\ndns.fallback-filter.geoip-code=CN\ndns.fallback-filter.ipcidr=\n"
                 "dns.fallback-filter.domain=\ndns.fallback-lazy-query=false\ndns.default-nameserver=\ndns.nameserver-policy.n=0\ndns.proxy-server-nameserver=\n"
-                "dns.proxy-server-nameserver-policy.n=0\ndns.direct-nameserver=\ndns.direct-nameserver-follow-policy=false\ndns.respect-rules=false\ndns.cache-arc=false\n"
+                "dns.proxy-server-nameserver-policy.n=0\ndns.direct-nameserver=\ndns.direct-nameserver-follow-policy=false\ndns.respect-rules=false\n"
                 "dns.cache-max-size=4096\ndns.listen-routing-mark=0" },
-        { "dns: {enable: false, listen: '0.0.0.0:53', listen-routing-mark: 1, ipv6: true, ipv6-timeout: 3000, prefer-h3: true, use-hosts: false, use-system-hosts: false}",
-          "dns.enable=false\ndns.listen=0.0.0.0:53\ndns.listen-routing-mark=1\ndns.ipv6=true\ndns.ipv6-timeout=3000\ndns.prefer-h3=true\ndns.use-hosts=false\n"
+        { "dns: {listen-routing-mark: 1}", "dns.listen-routing-mark=1", "listen-routing-mark is not supported by this build: it has no effect", 1 },
+        { "dns: {prefer-h3: true}", "dns.prefer-h3=true", "HTTP/2 is spoken", 1 },
+        { "dns: {listen: foo}", "dns.listen=foo", "listen: \"foo\" is not ADDRESS:PORT", 1 },
+        { "dns: {listen: '0.0.0.0:0'}", "", "is not ADDRESS:PORT", 1 },
+        { "dns: {listen: ':53'}", "dns.listen=:53" },
+        { "dns: {listen: 'localhost:1053'}", "dns.listen=localhost:1053" },
+        { "dns: {listen: '[::]:1053'}", "dns.listen=[::]:1053" },
+        { "dns: {listen: ''}", "dns.listen=" },
+        { "dns: {enable: false, listen: '0.0.0.0:53', ipv6: true, ipv6-timeout: 3000, use-hosts: false, use-system-hosts: false}",
+          "dns.enable=false\ndns.listen=0.0.0.0:53\ndns.ipv6=true\ndns.ipv6-timeout=3000\ndns.use-hosts=false\n"
           "dns.use-system-hosts=false\ndns.fake-ip-range=-\ntun.inet4=198.18.0.1/30" },
         { "ipv6: false\ndns: {ipv6: true}", "dns.ipv6=false" },
         { "dns: {listen: {udp: x}}", "", "a single value is expected here, not a mapping", 1, true },
@@ -174,6 +184,9 @@ static void dns(void **state)
         { "dns: {enhanced-mode: normal, fake-ip-range: nonsense}", "dns.enhanced-mode=0\ntun.inet4=198.18.0.1/30", "is no IPv4 range", 1 },
         { "dns: {enhanced-mode: fakeip}", "", "did you mean \"fake-ip\"", 1, true },
         { "dns: {fake-ip-range: 28.0.0.1/8}", "dns.fake-ip-range=28.0.0.0/8\ntun.inet4=28.0.0.1/30" },
+        { "dns: {fake-ip-range: 0.0.0.0/8}", "", "is no IPv4 range", 1, true },
+        { "dns: {fake-ip-range: 127.1.0.0/16}", "", "is no IPv4 range", 1, true },
+        { "dns: {fake-ip-range: 239.0.0.0/16}", "", "is no IPv4 range", 1, true },
         { "dns: {fake-ip-range: 198.18.0.0/16}", "dns.fake-ip-range=198.18.0.0/16\ntun.inet4=198.18.0.1/30" },
         { "dns:\n  fake-ip-range: 198.18.0.1", "", "\"198.18.0.1\" is no IPv4 range between /8 and /28", 2, true },
         { "dns: {fake-ip-range: 'fc00::/18'}", "", "is no IPv4 range", 1, true },
@@ -216,9 +229,9 @@ static void dns(void **state)
         { "dns: {proxy-server-nameserver-policy: {a.com: 2.2.2.2}}", "dns.proxy-server-nameserver-policy.n=0", "needs proxy-server-nameserver: it is ignored", 1 },
         { "dns: {respect-rules: true, proxy-server-nameserver: [1.1.1.1]}", "dns.respect-rules=true" },
         { "dns: {respect-rules: true}", "dns.respect-rules=false", "respect-rules needs proxy-server-nameserver", 1 },
-        { "dns: {direct-nameserver-follow-policy: true, cache-algorithm: ARC, cache-max-size: 100}",
-          "dns.direct-nameserver-follow-policy=true\ndns.cache-arc=true\ndns.cache-max-size=100" },
-        { "dns: {cache-algorithm: lfu, cache-max-size: 0}", "dns.cache-arc=false\ndns.cache-max-size=4096" },
+        { "dns: {direct-nameserver-follow-policy: true, cache-algorithm: LRU, cache-max-size: 100}",
+          "dns.direct-nameserver-follow-policy=true\ndns.cache-max-size=100" },
+        { "dns: {cache-algorithm: arc, cache-max-size: 0}", "dns.cache-max-size=4096", "cache-algorithm: the cache is lru", 1 },
         { "dns: {enhance-mode: redir-host}", "dns.enhanced-mode=1", "did you mean \"enhanced-mode\"", 1 },
     };
 

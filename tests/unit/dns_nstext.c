@@ -49,7 +49,7 @@ static void what_profiles_write(void **state)
         { "8.8.8.8#100%", NS_UDP, "8.8.8.8", 53, true, "", "100%" },
         { "system", NS_SYSTEM, "", 0, false, "", "" },
         { "system://", NS_SYSTEM, "", 0, false, "", "" },
-        { "dhcp://system", NS_SYSTEM, "system", 0, false, "", "" },
+        { "dhcp://system", NS_SYSTEM, "", 0, false, "", "" },
         { "dhcp://eth0", NS_DHCP, "eth0", 0, false, "", "" },
     };
 

@@ -389,7 +389,7 @@ static void a_type_that_is_switched_off_is_in_no_answer(void **state)
     }
     assert_string_equal(world_ask(&w, "x.test", T_HTTPS, ASK_RD), "NOERROR rd ra | x.test HTTPS");
     assert_string_equal(world_ask(&w, "x.test", T_AAAA, ASK_RD), "NOERROR rd ra | x.test AAAA");
-    assert_int_equal(a.n_asked, 4); /* ANY is not kept */
+    assert_int_equal(a.n_asked, 3);
     end_one();
 }
 
@@ -521,7 +521,8 @@ static void servers_that_are_skipped(void **state)
     begin();
     world_start(&w, "dns: { listen: '127.0.0.1:1053', nameserver: ['198.18.0.2', '198.18.77.1:53', '127.0.0.1:1053', 'ftp://x', "
                     "'8.8.8.8#Nobody', 'quic://9.9.9.9:784', "
-                    "'tcp://9.9.9.9#DIRECT', 'https://9.9.9.9/q#h3=true', 'http://9.9.9.9/q'] }\n");
+                    "'tcp://9.9.9.9#DIRECT', 'https://9.9.9.9/q#h3=true', 'http://9.9.9.9/q', 'quic://me:secret@[fd00::1]'], "
+                    "direct-nameserver: ['https://9.9.9.9/q#h3=true'], nameserver-policy: { a.test: 'quic://9.9.9.9' } }\n");
     static const struct {
         const char *code, *text;
     } all[] = {
@@ -533,7 +534,8 @@ static void servers_that_are_skipped(void **state)
         { "unsupported-key", "tls://9.9.9.9:853 is asked instead" },
         { "unsupported-key", "HTTP/2 is used instead" },
         { "unsupported-key", "by HTTP in clear" },
-    };
+        { "unsupported-key", "\"[fd00::1]\": DNS over QUIC is not supported by this build; tls://[fd00::1]:853 is asked instead" },
+    }; /* each server once */
 
     assert_int_equal(w.d.n, sizeof(all) / sizeof(all[0]));
     for (size_t i = 0; i < w.d.n; i++) {
@@ -940,17 +942,17 @@ static void servers_that_the_system_has(void **state)
     expect_system("system", root, "");
     write_file(root, "/etc/resolv.conf",
                "search test\nnameserver 127.0.0.53\nnameserver 127.1.2.3\n# nameserver 127.9.9.9\nnameserver 0.0.0.0\n"
-               "  nameserver 198.18.0.2\nnameserver 192.0.2.1\nnameserver ::1\nnameserver nonsense\noptions edns0\n");
-    expect_system("system", root, "192.0.2.1:53");
-    expect_system("dhcp://lo", root, "192.0.2.1:53"); /* nothing is known of a lease: as system */
-    write_file(root, "/run/systemd/resolve/resolv.conf", "nameserver 192.0.2.2\nnameserver 2001:db8::2\n");
-    expect_system("system", root, "192.0.2.2:53 [2001:db8::2]:53");
-    write_file(root, "/var/lib/dhcp/dhclient.lo.leases", "lease {\n  option domain-name-servers 192.0.2.4,192.0.2.5;\n}\n");
-    expect_system("dhcp://lo", root, "192.0.2.4:53 192.0.2.5:53");
-    expect_system("dhcp://eth9", root, "192.0.2.2:53 [2001:db8::2]:53");
+               "  nameserver 198.18.0.2\nnameserver 198.51.100.1\nnameserver ::1\nnameserver nonsense\noptions edns0\n");
+    expect_system("system", root, "198.51.100.1:53");
+    expect_system("dhcp://lo", root, "198.51.100.1:53"); /* nothing is known of a lease: as system */
+    write_file(root, "/run/systemd/resolve/resolv.conf", "nameserver 198.51.100.2\nnameserver 2001:db8::2\n");
+    expect_system("system", root, "198.51.100.2:53 [2001:db8::2]:53");
+    write_file(root, "/var/lib/dhcp/dhclient.lo.leases", "lease {\n  option domain-name-servers 198.51.100.4,198.51.100.5;\n}\n");
+    expect_system("dhcp://lo", root, "198.51.100.4:53 198.51.100.5:53");
+    expect_system("dhcp://eth9", root, "198.51.100.2:53 [2001:db8::2]:53");
     snprintf(lease, sizeof(lease), "/run/systemd/netif/leases/%u", if_nametoindex("lo"));
-    write_file(root, lease, "ADDRESS=10.0.0.1\nDNS=192.0.2.6 192.0.2.7\n");
-    expect_system("dhcp://lo", root, "192.0.2.6:53 192.0.2.7:53");
+    write_file(root, lease, "ADDRESS=10.0.0.1\nDNS=198.51.100.6 198.51.100.7\n");
+    expect_system("dhcp://lo", root, "198.51.100.6:53 198.51.100.7:53");
     snprintf(cmd, sizeof(cmd), "rm -r %s", root);
     assert_int_equal(system(cmd), 0);
 }
@@ -1148,6 +1150,46 @@ static void script_rotating(struct ns_world *s, const uint8_t *query, size_t len
     turn++;
 }
 
+static void script_rotating_without_ttl(struct ns_world *s, const uint8_t *query, size_t len, struct wire *out)
+{
+    char addr[32];
+
+    snprintf(addr, sizeof(addr), "192.0.2.%d", 1 + turn++ % 4);
+    wanswer(out, query, len, 0x8180, 1, 0, 0);
+    waddr(out, NULL, 0, addr);
+}
+
+static void two_ports_of_a_service_meet_one_machine_whose_answers_may_not_be_kept(void **state)
+{
+    begin();
+    ns_open(&a, w.loop, "127.0.0.1", script_rotating_without_ttl);
+    world_start(&w, "ipv6: false\ndns: { nameserver: ['127.0.0.1:%u'] }\n", a.port);
+    turn = 0;
+    assert_string_equal(look_up("x.test", LOOKUP_DIRECT), "192.0.2.1");
+    assert_int_equal(strncmp(look_up("x.test", LOOKUP_DIRECT), "192.0.2.1", 9), 0);
+    assert_int_equal(turn, 2);
+    end_one();
+}
+
+static void the_addresses_of_a_name_in_hosts_take_turns(void **state)
+{
+    unsigned first = 0;
+
+    begin();
+    world_start(&w, "hosts: { many.test: [10.0.0.1, 10.0.0.2, 10.0.0.3] }\ndns: { nameserver: ['rcode://refused'], use-hosts: false }\n");
+    for (int i = 0; i < 100; i++) {
+        struct addr known;
+
+        look_up("many.test", LOOKUP_DIRECT); /* dials know what is written down, whatever queries are told */
+        assert_int_equal(look.n, 3);
+        first |= 1u << look.addr[0].b[3];
+        assert_true(dns_resolver(w.dns)->known(dns_resolver(w.dns), "many.test", &known));
+        first |= 16u << known.b[3];
+    }
+    assert_int_equal(first, 0xee);
+    world_end(&w);
+}
+
 static void a_name_dialled_direct_keeps_its_address_for_a_minute(void **state)
 {
     begin();
@@ -1220,6 +1262,8 @@ int main(void)
         cmocka_unit_test(a_node_with_ip_version_ipv6_is_reached_when_its_address_comes_late),
         cmocka_unit_test(a_look_up_that_is_taken_back),
         cmocka_unit_test(a_name_dialled_direct_keeps_its_address_for_a_minute),
+        cmocka_unit_test(two_ports_of_a_service_meet_one_machine_whose_answers_may_not_be_kept),
+        cmocka_unit_test(the_addresses_of_a_name_in_hosts_take_turns),
     };
 
     return cmocka_run_group_tests(tests, group_setup, NULL);

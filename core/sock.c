@@ -6,6 +6,10 @@
  *   WRITE  is wanted after a write that fell short, and given up when it came true and the owner's next write did not fall short again
  * A read that got less than it asked for has emptied the socket: the next one answers "none now" without asking the kernel.
  *
+ * A peer that vanishes says nothing. While a connection is busy the kernel is told to ask after four seconds of silence, and once a second it is
+ * looked whether what was sent is acknowledged; nothing for ten seconds is the end (-ETIMEDOUT). A connection that is quiet is left to the
+ * profile's keep-alive, and costs no wake-up. A peer that takes nothing more, and says so, may take its time.
+ *
  * A bare socket never says FAILED: its error waits in the kernel for the next read or write, behind the bytes that came before it. The
  * kernel tells an error once and EOF or EPIPE afterwards, so the first one is remembered and repeated in their place.
  *
@@ -17,6 +21,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <ifaddrs.h>
+#include <net/if.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
 #include <stdlib.h>
@@ -30,13 +36,126 @@ struct sock {
     struct stream s;
     struct io io;
     struct job reap;
-    bool waits_read, waits_write; /* somebody is to be told */
-    bool drained;                 /* the last read emptied it */
-    int err;                      /* the first one the kernel told */
+    bool waits_read, waits_write;    /* somebody is to be told */
+    bool drained;                    /* the last read emptied it */
+    bool busy;                       /* bytes went by since it was last looked at; it is in `lively` */
+    bool ending;                     /* shutdown() once it is connected */
+    uint16_t keep_idle_s, keep_interval_s; /* the profile's, while others are set; idle 0: none are */
+    int err;                         /* the first one the kernel told */
+    uint32_t quiet, deaf;            /* seconds without bytes; without an acknowledgement of what is under way */
+    struct list_head all, lively;
 };
-static_assert(sizeof(struct sock) <= 160, "10,000 idle flows must stay cheap");
+static_assert(sizeof(struct sock) <= 176, "10,000 idle flows must stay cheap");
 
 static struct pool socks = { .size = sizeof(struct sock), .max_free = 1024 };
+
+/* ---- peers that vanish ---- */
+
+#define LOOK_MS    1000
+#define QUIET_S    15 /* then it is not lively any more */
+#define DEAF_S     9  /* then it is dead */
+#define ASK_IDLE_S 4  /* keep-alive while it is lively: asked after 4, 6 and 8 seconds, dead after 10 */
+#define ASK_NEXT_S 2
+
+static struct {
+    struct list_head all, lively;
+    struct timer look;
+    struct loop *loop;
+} watch = { .all = { &watch.all, &watch.all }, .lively = { &watch.lively, &watch.lively } };
+
+static int number_of(int fd, int level, int name)
+{
+    int v = 0;
+    socklen_t len = sizeof(v);
+
+    return getsockopt(fd, level, name, &v, &len) < 0 ? 0 : v;
+}
+
+static void keep_alive(int fd, int idle_s, int interval_s)
+{
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPIDLE, &idle_s, sizeof(idle_s));
+    setsockopt(fd, IPPROTO_TCP, TCP_KEEPINTVL, &interval_s, sizeof(interval_s));
+}
+
+static void calm(struct sock *k)
+{
+    list_del(&k->lively);
+    list_init(&k->lively);
+    if (k->keep_idle_s)
+        keep_alive(k->io.fd, k->keep_idle_s, k->keep_interval_s);
+    k->keep_idle_s = 0;
+}
+
+/* It has been lively for a second, which most are not: worth some system calls. */
+static void ask_soon(struct sock *k)
+{
+    if (k->keep_idle_s || !number_of(k->io.fd, SOL_SOCKET, SO_KEEPALIVE))
+        return;
+    k->keep_idle_s = (uint16_t)number_of(k->io.fd, IPPROTO_TCP, TCP_KEEPIDLE);
+    k->keep_interval_s = (uint16_t)number_of(k->io.fd, IPPROTO_TCP, TCP_KEEPINTVL);
+    if (k->keep_idle_s)
+        keep_alive(k->io.fd, ASK_IDLE_S, ASK_NEXT_S);
+}
+
+/* Ends it: reads and writes say err from now on. */
+static void give_up(struct sock *k, int err)
+{
+    if (!k->err)
+        k->err = err;
+    k->drained = false;
+    shutdown(k->io.fd, SHUT_RDWR); /* whoever waits is told */
+}
+
+/* What is under way and is not acknowledged; who only waits for a window has nothing under way. */
+static bool is_deaf(struct sock *k, const struct tcp_info *i)
+{
+    if (!i->tcpi_unacked || i->tcpi_last_ack_recv < k->deaf * LOOK_MS)
+        k->deaf = 0;
+    return i->tcpi_unacked && ++k->deaf > DEAF_S;
+}
+
+static void look_at(struct sock *k)
+{
+    struct tcp_info i = { 0 };
+    socklen_t len = sizeof(i);
+
+    k->quiet = k->busy ? 0 : k->quiet + 1;
+    k->busy = false;
+    if (getsockopt(k->io.fd, IPPROTO_TCP, TCP_INFO, &i, &len) < 0) {
+        calm(k);
+    } else if (is_deaf(k, &i)) {
+        calm(k);
+        give_up(k, -ETIMEDOUT);
+    } else if (k->quiet > QUIET_S && !i.tcpi_unacked) {
+        calm(k);
+    } else if (k->quiet == 0) {
+        ask_soon(k);
+    }
+}
+
+static void on_look(struct timer *t)
+{
+    list_each_safe (n, tmp, &watch.lively)
+        look_at(container_of(n, struct sock, lively));
+    if (!list_empty(&watch.lively))
+        timer_set(watch.loop, t, LOOK_MS);
+}
+
+/* Bytes go by. */
+static void stir(struct sock *k)
+{
+    k->busy = true;
+    if (!list_empty(&k->lively))
+        return;
+    k->quiet = k->deaf = 0;
+    list_push(&watch.lively, &k->lively);
+    watch.loop = k->io.loop;
+    watch.look.cb = on_look;
+    if (!timer_armed(&watch.look))
+        timer_set(watch.loop, &watch.look, LOOK_MS);
+}
+
+/* ---- a stream ---- */
 
 static struct sock *of(struct stream *s)
 {
@@ -56,6 +175,10 @@ static void on_io(struct io *io, uint32_t ready)
         else
             drop |= IO_READ;
         k->waits_read = false;
+    }
+    if ((ready & IO_WRITE) && k->ending) {
+        k->ending = false;
+        shutdown(io->fd, SHUT_WR);
     }
     if (ready & IO_WRITE) {
         if (k->waits_write)
@@ -99,6 +222,7 @@ static ssize_t sock_read(struct stream *s, const struct iovec *iov, int n)
         r = readv(k->io.fd, iov, n);
     while (r < 0 && errno == EINTR);
     if (r > 0) {
+        stir(k);
         if ((size_t)r < iov_total(iov, n)) {
             k->drained = true;
             io_want(&k->io, k->io.want | IO_READ);
@@ -130,13 +254,28 @@ static ssize_t sock_write(struct stream *s, const struct iovec *iov, int n)
     while (r < 0 && errno == EINTR);
     if (r < 0)
         return errno == EAGAIN ? full(k, 0) : fail(k, errno);
+    stir(k);
     return (size_t)r < iov_total(iov, n) ? full(k, r) : r;
+}
+
+static bool is_connecting(int fd)
+{
+    struct tcp_info i = { 0 };
+    socklen_t len = sizeof(i.tcpi_state);
+
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &i, &len) == 0 && i.tcpi_state == TCP_SYN_SENT;
 }
 
 static int sock_shutdown(struct stream *s)
 {
     struct sock *k = of(s);
-    int r = shutdown(k->io.fd, SHUT_WR) < 0 ? errno : 0;
+    int r;
+
+    if (is_connecting(k->io.fd)) { /* by fast open: shutdown() would take it back */
+        k->ending = true;
+        return io_want(&k->io, k->io.want | IO_WRITE);
+    }
+    r = shutdown(k->io.fd, SHUT_WR) < 0 ? errno : 0;
 
     if (r == ENOTCONN) { /* reset meanwhile */
         r = -sock_error(k->io.fd);
@@ -158,6 +297,10 @@ static void sock_close(struct stream *s, int err)
 
     if (err)
         setsockopt(k->io.fd, SOL_SOCKET, SO_LINGER, &reset, sizeof(reset));
+    list_del(&k->all);
+    list_del(&k->lively);
+    if (list_empty(&watch.lively))
+        timer_cancel(&watch.look);
     io_unwatch(&k->io);
     close(k->io.fd);
     s->on_ready = NULL;
@@ -183,8 +326,79 @@ struct stream *sock_stream(struct loop *l, int fd)
         pool_put(&socks, k);
         return NULL;
     }
+    list_push(&watch.all, &k->all);
+    list_init(&k->lively);
     return &k->s;
 }
+
+/* ---- another network ---- */
+
+static const char *interface_of(const struct ifaddrs *all, const struct addr *a)
+{
+    struct endpoint at;
+
+    for (; all; all = all->ifa_next)
+        if (all->ifa_addr && endpoint_from_sockaddr(all->ifa_addr, &at) == 0 && addr_eq(&at.ip, a))
+            return all->ifa_name;
+    return NULL;
+}
+
+/* The address that a new connection to `to` would have; false: there is no way. */
+static bool source_for(const struct endpoint *to, struct endpoint *out)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = endpoint_to_sockaddr(to, &ss);
+    int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+    bool good = fd >= 0 && connect(fd, (struct sockaddr *)&ss, len) == 0 && getsockname(fd, (struct sockaddr *)&ss, (len = sizeof(ss), &len)) == 0 &&
+                endpoint_from_sockaddr((struct sockaddr *)&ss, out) == 0;
+
+    if (fd >= 0)
+        close(fd);
+    return good;
+}
+
+static bool is_lost(int fd, const struct ifaddrs *all)
+{
+    struct sockaddr_storage ss;
+    socklen_t len = sizeof(ss);
+    struct endpoint own, peer, now;
+    const char *by, *would;
+    char bound[IF_NAMESIZE];
+
+    if (getsockname(fd, (struct sockaddr *)&ss, &len) < 0 || endpoint_from_sockaddr((struct sockaddr *)&ss, &own) < 0)
+        return false; /* a Unix socket */
+    if (!(by = interface_of(all, &own.ip)))
+        return !addr_is_loopback(&own.ip);
+    len = sizeof(bound);
+    if (number_of(fd, SOL_SOCKET, SO_MARK) || (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, bound, &len) == 0 && len))
+        return false; /* it goes its own way */
+    len = sizeof(ss);
+    if (getpeername(fd, (struct sockaddr *)&ss, &len) < 0 || endpoint_from_sockaddr((struct sockaddr *)&ss, &peer) < 0 || !source_for(&peer, &now))
+        return false;
+    would = interface_of(all, &now.ip);
+    return would && strcmp(by, would) != 0;
+}
+
+unsigned sock_moved(void)
+{
+    struct ifaddrs *all;
+    unsigned n = 0;
+
+    if (getifaddrs(&all) < 0)
+        return 0;
+    list_each_safe (at, tmp, &watch.all) {
+        struct sock *k = container_of(at, struct sock, all);
+
+        if (!k->err && is_lost(k->io.fd, all)) {
+            give_up(k, -ENETDOWN);
+            n++;
+        }
+    }
+    freeifaddrs(all);
+    return n;
+}
+
+/* ---- making one ---- */
 
 static struct {
     int (*fn)(void *arg, int fd, uint32_t mark);

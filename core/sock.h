@@ -13,6 +13,9 @@
 /* Wraps a connected (or accepted) non-blocking TCP or Unix socket. The stream owns fd. NULL without memory (fd stays the caller's).
  * name is what ops->name says: always "tcp". */
 struct stream *sock_stream(struct loop *l, int fd);
+/* The network is another one: streams whose own address this machine has no longer, or whose peer is reached by another interface now, end with
+ * -ENETDOWN. How many. */
+unsigned sock_moved(void);
 /* How what a socket sends leaves. Zeroed: as the routes say. */
 struct sock_way {
     const char *interface; /* by this one only; NULL: the routes decide. Not for addresses of this machine and of the link */

@@ -6,7 +6,7 @@
  *                 ▼
  *   up to four attempts under way ──► the first that connects wins, the others are closed
  *
- * tcp-concurrent does not wait those 250 ms. With four under way and more addresses left, the oldest gives way after 2 s, so one dead block
+ * tcp-concurrent does not wait those 250 ms, and tries all. With four under way and more addresses left, the oldest gives way after 2 s, so one dead block
  * of addresses does not hide a good one. After 10 s, look-up included, it is over. When nothing answered, the reported error is the most
  * telling one: "refused" says more than "no route".
  *
@@ -44,7 +44,7 @@ static void stop(struct tcp_connect *tc)
     if (tc->looking)
         tc->env->resolver->cancel(tc->env->resolver, &tc->lookup);
     tc->looking = false;
-    for (int i = 0; i < TCP_CONNECT_TRIES; i++)
+    for (int i = 0; i < LOOKUP_MAX; i++)
         try_close(&tc->tries[i]);
 }
 
@@ -69,9 +69,14 @@ static void note_error(struct tcp_connect *tc, int err)
 
 static void on_io(struct io *io, uint32_t ready);
 
+static int max_tries(const struct tcp_connect *tc)
+{
+    return tc->concurrent ? LOOKUP_MAX : TCP_CONNECT_TRIES;
+}
+
 static struct tcp_try *free_try(struct tcp_connect *tc)
 {
-    for (int i = 0; i < TCP_CONNECT_TRIES; i++)
+    for (int i = 0; i < max_tries(tc); i++)
         if (!tc->tries[i].open)
             return &tc->tries[i];
     return NULL;
@@ -81,7 +86,7 @@ static struct tcp_try *oldest_try(struct tcp_connect *tc)
 {
     struct tcp_try *old = NULL;
 
-    for (int i = 0; i < TCP_CONNECT_TRIES; i++)
+    for (int i = 0; i < LOOKUP_MAX; i++)
         if (tc->tries[i].open && (!old || tc->tries[i].nth < old->nth))
             old = &tc->tries[i];
     return old;
@@ -109,7 +114,7 @@ static int try_open(struct tcp_connect *tc, struct tcp_try *t)
 static void arm(struct tcp_connect *tc)
 {
     uint64_t now = loop_now(tc->env->loop), left = tc->deadline_ms > now ? tc->deadline_ms - now : 0;
-    uint64_t wait = tc->next == tc->n_addrs ? left : tc->n_open < TCP_CONNECT_TRIES ? STAGGER_MS : OLDEST_MS;
+    uint64_t wait = tc->next == tc->n_addrs ? left : tc->n_open < max_tries(tc) ? STAGGER_MS : OLDEST_MS;
 
     timer_set(tc->env->loop, &tc->timer, wait < left ? wait : left);
 }
@@ -189,6 +194,7 @@ static void begin(struct tcp_connect *tc, const struct addr *a, int n)
 {
     take_addresses(tc, a, n < LOOKUP_MAX ? n : LOOKUP_MAX);
     tc->err = -ENETUNREACH; /* unless an attempt tells more: only addresses we may not use */
+    tc->opts.fast_open = tc->opts.fast_open && tc->n_addrs == 1; /* it "connects" before anybody answered: no other would be tried */
     advance(tc);
 }
 

@@ -134,22 +134,31 @@ static void on_via(struct dial *d, struct stream *s, int err)
     c->done(c, s, err);
 }
 
+struct outbound *out_sender(struct outbound *o, const struct flow_meta *m, bool *through)
+{
+    struct outbound *chain[OUT_CHAIN_MAX], *leaf = o->via ? chain[out_resolve(o->via, m, chain) - 1] : o;
+
+    *through = o->via && (leaf->ops->action != OUT_DIRECT || leaf->via);
+    return leaf;
+}
+
 int carrier_start(struct carrier *c, struct outbound *o, const struct dest *to, enum lookup_for why)
 {
-    struct outbound *chain[OUT_CHAIN_MAX];
+    struct flow_meta m = { .net = FLOW_TCP, .depth = c->depth, .dst = *to };
+    struct outbound *by = out_sender(o, &m, &c->through);
     int r;
 
     c->env = o->env;
-    c->through = o->via != NULL;
     if (c->through) {
-        c->via.meta = (struct flow_meta){ .net = FLOW_TCP, .depth = c->depth, .dst = *to };
-        c->via.leaf = chain[out_resolve(o->via, &c->via.meta, chain) - 1];
+        c->via.meta = m;
+        c->via.leaf = by;
         c->via.dial = (struct dial){ .to = *to, .meta = &c->via.meta, .done = on_via };
-        r = out_dial(c->via.leaf, &c->via.dial);
+        r = out_dial(by, &c->via.dial);
     } else {
-        c->tc = (struct tcp_connect){ .env = o->env, .to = *to, .why = (uint8_t)why, .family = o->family, .depth = c->depth, .done = on_socket };
+        c->tc = (struct tcp_connect){ .env = o->env, .to = *to, .why = (uint8_t)why, .depth = c->depth, .done = on_socket };
+        c->tc.family = (uint8_t)(by->family ? by->family : o->family);
         c->tc.concurrent = o->set->profile->tcp_concurrent;
-        c->tc.opts = out_sock_opts(o);
+        c->tc.opts = out_sock_opts(by);
         r = tcp_connect_start(&c->tc);
     }
     c->running = r == 0;

@@ -59,7 +59,10 @@ static int headed_open(struct layer *y, struct cursor *to)
 
 static int headed_eof(struct layer *y)
 {
-    return y->n_in ? -ERR_PROTO : -ERR_EARLY;
+    struct headed *h = of(y);
+    size_t none;
+
+    return y->n_in ? -ERR_PROTO : h->answer(h->arg, NULL, 0, h->first, h->n_first, &none);
 }
 
 static void headed_fini(struct layer *y)

@@ -9,7 +9,7 @@
 #include "core/stream.h"
 
 /* Looks at the first n bytes of the server. 1: its head is the first *skip of them; 0: more are needed; -err. first: the first bytes that
- * we sent behind our head (at most HEADED_FIRST), for comparison. */
+ * we sent behind our head (at most HEADED_FIRST), for comparison. n 0: it ended without a word; what that means: -STREAM_EOF or -err. */
 #define HEADED_FIRST 8
 typedef int headed_answer_fn(void *arg, const uint8_t *b, size_t n, const uint8_t *first, size_t n_first, size_t *skip);
 

@@ -196,12 +196,12 @@ void out_trim(void);
 /* Connects TCP to a destination: name resolved by env->resolver (why: enum lookup_for), addresses tried Happy-Eyeballs style (RFC 8305: next
  * after 250 ms or at once on failure, families alternating, at most 10 s in all). One per dial, embedded, zeroed but for what stands above "private".
  * Calls done(tc, stream or NULL, err) once, from the loop; peer is then the address that answered. */
-#define TCP_CONNECT_TRIES 4 /* under way at the same time */
+#define TCP_CONNECT_TRIES 4 /* under way at the same time; concurrent: as many as there are addresses */
 struct tcp_connect {
     const struct out_env *env;
     struct dest to; /* to.host is the caller's until done or cancel */
     uint8_t why, family; /* enum lookup_for, enum opt_family */
-    bool concurrent;     /* all addresses at once, as far as there is room */
+    bool concurrent;     /* all addresses at once */
     struct sock_opts opts;
     uint8_t depth;       /* how many look-ups wait for it */
     void (*done)(struct tcp_connect *tc, struct stream *s, int err);
@@ -210,7 +210,7 @@ struct tcp_connect {
     struct lookup lookup;
     struct timer timer;
     struct job job;
-    struct tcp_try { struct io io; struct tcp_connect *tc; struct endpoint at; uint8_t nth; bool open; } tries[TCP_CONNECT_TRIES];
+    struct tcp_try { struct io io; struct tcp_connect *tc; struct endpoint at; uint8_t nth; bool open; } tries[LOOKUP_MAX];
     struct addr addrs[LOOKUP_MAX];
     uint8_t n_addrs, next, n_open;
     uint64_t deadline_ms;

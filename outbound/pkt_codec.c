@@ -184,7 +184,7 @@ static int xudp_get(struct pkt_state *st, struct rd *r, struct sender *from, str
     if ((e = xudp_meta(st, &meta, &status, &option)) < 0)
         return e;
     if (status == MUX_END)
-        return option & MUX_ERROR ? -ERR_PROTO : -STREAM_EOF;
+        return -STREAM_EOF; /* with MUX_ERROR too: the destination could not be reached, of which the node is innocent */
     *payload = status == MUX_KEEP || status == MUX_NEW ? data : (struct span){ 0 };
     if (!(option & MUX_DATA))
         payload->p = NULL;

@@ -46,12 +46,22 @@ static struct pktstream *of(struct pktsess *p)
     return container_of(p, struct pktstream, p);
 }
 
+/* Does it say something about the node? Not once it has worked: then it is one destination that cannot be reached. Nor is what a web server says
+ * to strangers more than that they are. */
+static bool says_something(const struct outbound *o, int err)
+{
+    if (err != -ERR_PROTO && err != -ERR_EARLY)
+        return true;
+    return !o->answered && !(err == -ERR_PROTO && o->last_err == -ERR_AUTH);
+}
+
 static void die(struct pktstream *u, int err)
 {
     if (u->dead)
         return;
     u->dead = true;
-    out_note_error(u->o, err);
+    if (says_something(u->o, err))
+        out_note_error(u->o, err);
     job_cancel(&u->again);
     job_cancel(&u->flush);
     if (u->s)

@@ -163,6 +163,9 @@ struct carrier {
         struct { struct outbound *leaf; struct dial dial; struct flow_meta meta; } via;
     };
 };
+/* Who sends what o sends to its server: o itself, or what its `via` leads to. *through: by streams and sessions of that one; else by a socket as that
+ * one's are (DIRECT), and the name of the server is looked up as a node's. */
+struct outbound *out_sender(struct outbound *o, const struct flow_meta *m, bool *through);
 /* 0: done comes later; or -err. to.host is the caller's until done or cancel. */
 int carrier_start(struct carrier *c, struct outbound *o, const struct dest *to, enum lookup_for why);
 void carrier_cancel(struct carrier *c); /* harmless when not running; no callback after */

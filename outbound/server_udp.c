@@ -14,9 +14,9 @@
 
 static int try_address(struct server_udp *u, const struct addr *ip)
 {
-    struct sock_way way = out_sock_opts(u->o).way;
+    struct sock_way way = out_sock_opts(u->by).way;
 
-    if (!out_may_use(u->o, ip))
+    if (!out_may_use(u->o, ip) || !out_may_use(u->by, ip))
         return -ENETUNREACH;
     return sock_udp_connected(u->o->env->loop, &(struct endpoint){ *ip, u->to.at.port }, &way, &u->sock);
 }
@@ -48,11 +48,9 @@ static void on_lookup(struct lookup *l, int err)
     conclude(u, r);
 }
 
-static int open_through(struct server_udp *u, struct outbound *via)
+static int open_through(struct server_udp *u, const struct flow_meta *m)
 {
-    struct flow_meta m = { .net = FLOW_UDP, .dst = u->to };
-    struct outbound *chain[OUT_CHAIN_MAX];
-    int r = out_open_pkt(chain[out_resolve(via, &m, chain) - 1], &m, &u->sock);
+    int r = out_open_pkt(u->by, m, &u->sock);
 
     if (r == 0)
         loop_defer(u->o->env->loop, &u->job);
@@ -62,6 +60,7 @@ static int open_through(struct server_udp *u, struct outbound *via)
 int server_udp_start(struct server_udp *u, struct outbound *o, const struct dest *server)
 {
     const struct out_env *env = o->env;
+    struct flow_meta m = { .net = FLOW_UDP };
     int r;
 
     u->o = o;
@@ -69,8 +68,10 @@ int server_udp_start(struct server_udp *u, struct outbound *o, const struct dest
     u->job.cb = on_begin;
     if (u->to.host && addr_parse(u->to.host, &u->to.at.ip) == 0)
         u->to.host = NULL;
-    if (o->via)
-        return open_through(u, o->via);
+    m.dst = u->to;
+    u->by = out_sender(o, &m, &u->through);
+    if (u->through)
+        return open_through(u, &m);
     if (!u->to.host) {
         loop_defer(env->loop, &u->job);
         return 0;
@@ -101,5 +102,5 @@ int server_udp_send(struct server_udp *u, const void *buf, size_t len)
 
 bool server_udp_is_peer(const struct server_udp *u, const struct dest *from)
 {
-    return !u->o->via || u->to.host || endpoint_eq(&from->at, &u->to.at);
+    return !u->through || u->to.host || endpoint_eq(&from->at, &u->to.at);
 }

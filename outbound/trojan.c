@@ -137,6 +137,8 @@ static int look_at_answer(void *arg, const uint8_t *b, size_t n, const uint8_t *
 {
     struct outbound *o = arg;
 
+    if (!n)
+        return -STREAM_EOF; /* the server says nothing of its own: the destination hung up */
     if (n < 7 || memcmp(b, "HTTP/1.", 7) != 0) {
         o->answered = true;
     } else if (!is_request(first, n_first)) {

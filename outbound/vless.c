@@ -104,6 +104,8 @@ static int read_answer(void *arg, const uint8_t *b, size_t n, const uint8_t *fir
 {
     struct outbound *o = arg;
 
+    if (!n)
+        return -ERR_EARLY;
     if (b[0] != 0)
         return -ERR_PROTO;
     if (n < 2 || n < 2u + b[1])

@@ -113,7 +113,7 @@ static const struct frame frames[] = {
     { &pkt_xudp, "000400000400", 1, NULL, NULL }, /* keep alive */
     { &pkt_xudp, "000400000401" "000171", 1, NULL, NULL },
     { &pkt_xudp, "000400000300", -STREAM_EOF },
-    { &pkt_xudp, "000400000302", -ERR_PROTO },
+    { &pkt_xudp, "000400000302", -STREAM_EOF }, /* it could not be reached: no fault of the node */
     { &pkt_xudp, "0003000002", -ERR_PROTO },
     { &pkt_xudp, "000c00000201010035010102030400" "0171", -ERR_PROTO }, /* TCP */
     { &pkt_xudp, "000d" "00000201" "02" "0035" "0204612e6263" "000171", 1, "a.bc:53", "q" },

@@ -342,6 +342,26 @@ static void test_trojan_upload_beside_an_answered_flow(void **state)
     far_close(&f);
 }
 
+/* The server has no word of its own: it is the destination that hung up. */
+static void test_trojan_whose_destination_says_nothing(void **state)
+{
+    struct call c;
+    struct far f;
+    char buf[256];
+
+    call(&c, "trojan", &name);
+    f = far_open(true);
+    assert_true(world_until(&w, &c.done));
+    say(&c, "quit", 4);
+    far_read(&f, buf, sizeof(buf));
+    SSL_shutdown(f.ssl);
+    shutdown(f.fd, SHUT_WR);
+    assert_int_equal(hear(&c, buf, sizeof(buf)), -STREAM_EOF);
+    assert_int_equal(c.o->last_err, 0);
+    call_hang_up(&c);
+    far_close(&f);
+}
+
 /* Behind a wrong password is a web server. */
 static void test_trojan_answered_by_a_web_server(void **state)
 {
@@ -581,6 +601,7 @@ int main(void)
         T(test_a_head_without_end),
         T(test_a_name_cannot_end_a_line),
         T(test_trojan_heads),
+        T(test_trojan_whose_destination_says_nothing),
         T(test_trojan_upload_beside_an_answered_flow),
         T(test_trojan_answered_by_a_web_server),
         T(test_vless_heads),

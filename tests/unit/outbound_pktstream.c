@@ -405,6 +405,32 @@ static void test_ways_to_die(void **state)
     }
 }
 
+/* A node that works, or a wrong password that is known, is not blamed for what breaks afterwards. */
+static void test_who_is_to_blame(void **state)
+{
+    static const struct {
+        bool answered;
+        int before, after;
+    } cases[] = { { false, 0, -ERR_PROTO }, { true, 0, 0 }, { false, -ERR_AUTH, -ERR_AUTH } };
+    struct dest to = dest("192.0.2.1", 53);
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        open_it(&trojan);
+        pkt_send(ear.p, &to, "x", 1);
+        connect_it(0, NULL);
+        turns(1);
+        node->answered = cases[i].answered;
+        node->last_err = cases[i].before;
+        say(0, "\x09whatever", 9);
+        turns(3);
+        assert_int_equal(ear.err, -ERR_PROTO);
+        assert_int_equal(node->last_err, cases[i].after);
+        close_it();
+    }
+    node->answered = false;
+    node->last_err = 0;
+}
+
 static void test_errors_of_the_stream(void **state)
 {
     struct temper reads = { .read_fails_at = 5, .err = -ERR_AUTH }, writes = { .write_fails_at = 5, .err = -EPIPE };
@@ -659,6 +685,7 @@ int main(void)
         T(test_frames_arrive_in_crumbs),
         T(test_the_largest),
         T(test_ways_to_die),
+        T(test_who_is_to_blame),
         T(test_errors_of_the_stream),
         T(test_a_dial_that_fails),
         T(test_closed_at_every_step),

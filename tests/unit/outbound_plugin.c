@@ -96,6 +96,8 @@ static int one_byte(void *arg, const uint8_t *b, size_t n, const uint8_t *first,
 {
     int *seen = arg;
 
+    if (!n)
+        return -ERR_EARLY;
     *seen = (int)n_first;
     if (n < 2u + b[0])
         return b[0] > 100 ? -ERR_PROTO : 0;

@@ -137,6 +137,31 @@ static void test_ss_behind_socks5(void **state)
     close(fd);
 }
 
+/* What is "behind DIRECT" is dialled from here, and its server is looked up as any node's. */
+static void test_behind_direct(void **state)
+{
+    static const char *const node[] = { "n", "ng" };
+
+    assert_int_equal(out_select(out_find(w.set, "G"), "DIRECT"), 0);
+    for (int i = 0; i < 2; i++) {
+        struct call c;
+        struct ear e;
+
+        call(&c, node[i]);
+        assert_non_null(w.asked);
+        assert_string_equal(w.asked->host, "n.example");
+        assert_int_equal(w.asked->why, LOOKUP_SERVER);
+        out_cancel(c.o, &c.d);
+        assert_int_equal(ear_open(&e, out_find(w.set, node[i])), 0);
+        assert_int_equal(pkt_send(e.p, &(struct dest){ .at.port = 53, .host = "dest.example" }, "query", 5), 0);
+        assert_non_null(w.asked);
+        assert_int_equal(w.asked->why, LOOKUP_SERVER);
+        world_answer(&w, "192.0.2.9", 0);
+        pkt_close(e.p);
+    }
+    assert_int_equal(out_select(out_find(w.set, "G"), "a"), 0);
+}
+
 static void test_direct_behind_socks5(void **state)
 {
     struct call c;
@@ -339,13 +364,15 @@ static int setup(void **state)
              "  - {name: b, type: socks5, server: b.example, port: 1000, dialer-proxy: a}\n"
              "  - {name: s, type: ss, server: s.example, port: 2000, cipher: aes-128-gcm, password: pw, dialer-proxy: a}\n"
              "  - {name: d, type: direct, dialer-proxy: a}\n"
+             "  - &n {name: n, type: ss, server: n.example, port: 1, cipher: aes-128-gcm, password: pw, udp: true, dialer-proxy: DIRECT}\n"
+             "  - {<<: *n, name: ng, dialer-proxy: G}\n"
              "  - {name: p, type: socks5, server: p.example, port: 3000}\n"
              "  - {name: g, type: socks5, server: g.example, port: 4000, dialer-proxy: G}\n"
              "  - {name: u, type: ss, server: 192.0.2.9, port: 5000, cipher: aes-128-gcm, password: pw, udp: true, dialer-proxy: a}\n"
              "  - {name: x, type: ss, server: x.example, port: 1, cipher: aes-128-gcm, password: pw, udp: true, dialer-proxy: b}\n"
              "  - {name: h, type: ss, server: x.example, port: 1, cipher: aes-128-gcm, password: pw, udp: true, dialer-proxy: G}\n"
              "proxy-groups:\n"
-             "  - {name: G, type: select, proxies: [a, REJECT]}\n"
+             "  - {name: G, type: select, proxies: [a, REJECT, DIRECT]}\n"
              "  - {name: R, type: relay, proxies: [G, p]}\n",
              port);
     world_open(&w, yaml);
@@ -367,6 +394,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_socks5_behind_socks5),
         cmocka_unit_test(test_ss_behind_socks5),
+        cmocka_unit_test(test_behind_direct),
         cmocka_unit_test(test_direct_behind_socks5),
         cmocka_unit_test(test_relay_is_the_same),
         cmocka_unit_test(test_through_a_group),

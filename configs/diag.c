@@ -6,11 +6,12 @@
  *                      ^
  *
  * A text of the profile may hold anything: control bytes are escaped when a message is made, and so are those of the source line; the
- * values of keys that look secret become stars. Columns count characters; the caret stands under the right one although emoji and CJK are
+ * values of keys that look secret become stars, also where the key itself is too far left to be shown. Columns count characters; the caret stands under the right one although emoji and CJK are
  * two columns wide on a terminal.
  *
  * Printing walks every source once: messages are sorted, and the place of the last one is kept (struct cursor).
  */
+#include <ctype.h>
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,6 +24,7 @@
 #define MESSAGE_MAX 1000
 #define SHOWN_MAX   160 /* characters of a source line */
 #define BEFORE_MAX  100 /* of these at most so many before the caret */
+#define AHEAD_MAX   2000 /* bytes before them that are looked at for the key of a value */
 
 void diag_init(struct diag *d, const char *name, const char *src, size_t src_len, bool strict)
 {
@@ -264,33 +266,110 @@ static int width_of(const char *s)
     return width;
 }
 
-/* Replaces the values of secret-looking keys: the line is shown on terminals and in logs. As many bytes as before. */
-static void mask_secrets(char *s)
-{
-    static const char *const keys[] = { "password", "secret",   "uuid",       "private-key",    "pre-shared-key", "psk",     "token",
-                                        "auth",     "auth-str", "passphrase", "authentication", "ech-key",        "short-id" };
-
-    for (size_t k = 0; k < sizeof(keys) / sizeof(keys[0]); k++) {
-        for (char *at = s; (at = strcasestr(at, keys[k]));) {
-            at += strlen(keys[k]);
-            while (*at == '"' || *at == '\'' || *at == ' ')
-                at++;
-            if (*at != ':')
-                continue;
-            for (at++; *at == ' '; at++)
-                ;
-            for (char quote = *at == '"' || *at == '\'' ? *at++ : 0; *at && (quote ? *at != quote : *at != ',' && *at != '}'); at++)
-                *at = '*';
-        }
-    }
-}
-
-#define TOKEN_MIN 16
-
 static void stars(char *s, size_t n)
 {
     memset(s, '*', n);
 }
+
+/* Does the key that ends at `end` end in this word? auth-str, auth_str and authStr are one word. */
+static bool ends_in(const char *line, const char *end, const char *word)
+{
+    for (const char *w = word + strlen(word); w > word;) {
+        if (end == line)
+            return false;
+        if (*--end != '-' && *end != '_' && tolower((unsigned char)*end) != *--w)
+            return false;
+    }
+    return true;
+}
+
+static bool is_secret_key(const char *line, const char *end)
+{
+    static const char *const open[] = { "publickey", "hostkey", "bypass" };
+    static const char *const secret[] = { "password", "passwd", "pass",           "passphrase",    "secret", "uuid",    "token",      "auth",  "authstr",
+                                          "key",      "psk",    "authentication", "authorization", "cookie", "shortid", "encryption", "users", "protocolparam",
+                                          "obfs" /* hysteria's is a password */ };
+
+    for (size_t i = 0; i < sizeof(open) / sizeof(open[0]); i++)
+        if (ends_in(line, end, open[i]))
+            return false;
+    for (size_t i = 0; i < sizeof(secret) / sizeof(secret[0]); i++)
+        if (ends_in(line, end, secret[i]))
+            return true;
+    return false;
+}
+
+/* From the opening quote to behind the closing one, or the end: \" and '' close nothing. */
+static char *mask_quoted(char *at)
+{
+    for (char quote = *at++; *at; at++) {
+        bool pair = at[1] && (quote == '"' ? *at == '\\' : *at == '\'' && at[1] == '\'');
+
+        if (*at == quote && !pair)
+            return at + 1;
+        if (pair)
+            *at++ = '*';
+        *at = '*';
+    }
+    return at;
+}
+
+/* From [ or { to behind what closes it, or the end. */
+static char *mask_collection(char *at)
+{
+    unsigned depth = 1;
+
+    for (at++; *at && depth;) {
+        if (*at == '"' || *at == '\'') {
+            at = mask_quoted(at);
+            continue;
+        }
+        depth += *at == '[' || *at == '{';
+        depth -= *at == ']' || *at == '}';
+        if (depth)
+            *at = '*';
+        at++;
+    }
+    return at;
+}
+
+/* In flow style a value ends at , ] } and else with the line. What stands behind a closing quote is masked, too: people forget to escape. */
+static char *mask_value(char *at, bool flow)
+{
+    const char *ends = flow ? ",]}" : "";
+
+    for (at += strspn(at, " "); *at == '!' || *at == '&'; at += strspn(at, " ")) { /* a tag, an anchor - or a password without its quotes */
+        size_t n = strcspn(at, flow ? " ,]}" : " ");
+
+        stars(at, n);
+        at += n;
+    }
+    if (*at == '"' || *at == '\'')
+        at = mask_quoted(at);
+    else if (*at == '[' || *at == '{')
+        at = mask_collection(at);
+    for (at += strspn(at, " "); *at && !strchr(ends, *at); at++)
+        *at = '*';
+    return at;
+}
+
+/* Replaces the values of secret-looking keys: the line is shown on terminals and in logs. As many bytes as before. In block style a line has
+ * one key, so what follows a bracket is in flow style, and a quoted key is JSON's. */
+static void mask_secrets(char *line)
+{
+    for (char *at = line, *end; (at = strchr(at, ':'));) {
+        bool quoted;
+
+        for (end = at++; end > line && end[-1] == ' '; end--)
+            ;
+        quoted = end > line && (end[-1] == '"' || end[-1] == '\'');
+        end -= quoted;
+        if (is_secret_key(line, end))
+            at = mask_value(at, quoted || strcspn(line, "[{") < (size_t)(end - line));
+    }
+}
+
+#define TOKEN_MIN 16
 
 /* A piece of a path that nobody would have chosen as a name: a subscription's address is its key. */
 static bool is_token(const char *s, size_t n)
@@ -323,8 +402,7 @@ static void mask_urls(char *s)
     }
 }
 
-/* Where the window of what is shown begins: the line's beginning, or behind a separator, so that no tail of a secret is shown without its
- * key. */
+/* Where the window of what is shown begins: the line's beginning, or behind a separator. */
 static const char *window_start(const struct cursor *c)
 {
     const char *s = c->at;
@@ -339,21 +417,26 @@ static const char *window_start(const struct cursor *c)
 
 static void show_line(struct cursor *c, FILE *to)
 {
-    char raw[SHOWN_MAX * 4 + 8], safe[sizeof(raw) * 4], caret_text[sizeof(raw) * 4];
+    char raw[AHEAD_MAX + SHOWN_MAX * 4 + 8], safe[(sizeof(raw) - AHEAD_MAX) * 4], caret_text[sizeof(safe)];
     const char *start = window_start(c), *end = start;
-    size_t before = (size_t)(c->at - start), len;
+    size_t before = (size_t)(c->at - start), ahead = (size_t)(start - c->line), len;
 
+    if (ahead > AHEAD_MAX)
+        ahead = AHEAD_MAX;
     for (unsigned n = 0; n < SHOWN_MAX && end < c->end && !break_len(end, c->end); n++)
         end = next_char(end, c->end);
-    if ((len = (size_t)(end - start)) >= sizeof(raw) || before > len)
+    if ((len = (size_t)(end - start)) + ahead >= sizeof(raw) || before > len)
         return; /* not UTF-8 */
-    for (size_t i = 0; i < len; i++)
-        raw[i] = start[i] == '\t' || !start[i] ? ' ' : start[i];
-    raw[len] = 0;
+    for (size_t i = 0; i < ahead + len; i++) {
+        char b = start[(ptrdiff_t)i - (ptrdiff_t)ahead];
+
+        raw[i] = b == '\t' || !b ? ' ' : b;
+    }
+    raw[ahead + len] = 0;
     mask_secrets(raw);
     mask_urls(raw);
-    log_safe(raw, len, safe, sizeof(safe));
-    log_safe(raw, before, caret_text, sizeof(caret_text));
+    log_safe(raw + ahead, len, safe, sizeof(safe));
+    log_safe(raw + ahead, before, caret_text, sizeof(caret_text));
     fprintf(to, "    %s%s\n    %*s^\n", start == c->line ? "" : "...", safe, width_of(caret_text) + (start == c->line ? 0 : 3), "");
 }
 

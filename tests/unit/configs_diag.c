@@ -94,6 +94,11 @@ static void secrets_are_stars(void **state)
         "uuid: hunter2", "private-key: hunter2", "psk: hunter2", "secret: hunter2 # x", "token: hunter2", "auth-str: hunter2", "pre-shared-key: hunter2",
         "nameserver: [ 'https://me:hunter2@9.9.9.9/dns-query' ]", "url: https://sub.test/api?flag=*******&key=hunter2", "- socks5://hunter2@h:1080#a",
         "  url: \"https://sub.test/*******?hunter=1&t=hunter2\", interval: 1", "url: https://sub.test/link/hunter2hunter2hunter2/clash.yaml",
+        "auth_str: hunter2", "auth-key: hunter2", "preshared-key: hunter2", "privateKey: hunter2", "- {key: \"hunter2\"}", "plugin-opts: {pass: hunter2}",
+        "encryption: mlkem768x25519plus.hunter2", "headers: {Authorization: \"Basic hunter2\"}", "header: {Authorization: [\"Bearer hunter2\"]}", "Cookie: hunter2",
+        "- {X-Token: hunter2}", "token: [a, hunter2]", "- {token: [\"a]\", hunter2], port: 1}", "password: \"a\\\"hunter2\"", "- {password: 'a''hunter2', port: 1}",
+        "password: a,hunter2,hunter2", "password: \"a\"hunter2\"", "- {password: 'a'hunter2', port: 1}", "password: &hunter2", "- {password: !hunter2, port: 1}",
+        "password: !!str 'hunter2'", "authentication: [\"a:hunter2\", {b: [hunter2]}, hunter2]", "\"password\" : \"hunter2\",", "users: {a: hunter2}",
     };
 
     for (size_t i = 0; i < LEN(lines); i++) {
@@ -106,6 +111,42 @@ static void secrets_are_stars(void **state)
         if (strstr(got, "hunter2"))
             fail_msg("%s", got);
         assert_non_null(strstr(got, "*******"));
+        free(got);
+        diag_fini(&d);
+    }
+}
+
+static void a_secret_whose_key_is_far_left_is_stars(void **state)
+{
+    char src[512], *got;
+    struct diag d;
+
+    snprintf(src, sizeof(src), "- {password: \"%0150d,hunter2hunter2\", port: x}", 0);
+    diag_init(&d, "f", src, strlen(src), false);
+    diag_warn(&d, 1, (uint32_t)(strstr(src, "port") - src) + 1, "", "bad-value", "x");
+    got = printed(&d, false);
+    assert_null(strstr(got, "hunter2"));
+    assert_non_null(strstr(got, "port: x}"));
+    free(got);
+    diag_fini(&d);
+}
+
+static void what_is_behind_a_secret_is_shown(void **state)
+{
+    static const char *const lines[][2] = {
+        { "- {password: 'a''b', port: 70000}", "'****', port: 70000}" }, { "- {token: [a, b], port: 1}", "[****], port: 1}" },
+        { "{\"uuid\":\"a\\\\\",\"port\":1}", "\"***\",\"port\":1}" }, { "- {public-key: abc, host-key: [x], bypass: y}", "public-key: abc, host-key: [x], bypass: y}" },
+    };
+
+    for (size_t i = 0; i < LEN(lines); i++) {
+        struct diag d;
+        char *got;
+
+        diag_init(&d, "f", lines[i][0], strlen(lines[i][0]), false);
+        diag_warn(&d, 1, 1, "", "bad-value", "x");
+        got = printed(&d, false);
+        if (!strstr(got, lines[i][1]))
+            fail_msg("%s", got);
         free(got);
         diag_fini(&d);
     }
@@ -268,6 +309,8 @@ int main(void)
         cmocka_unit_test(the_caret_stands_under_the_character),
         cmocka_unit_test(a_long_line_is_shown_around_the_caret),
         cmocka_unit_test(secrets_are_stars),
+        cmocka_unit_test(a_secret_whose_key_is_far_left_is_stars),
+        cmocka_unit_test(what_is_behind_a_secret_is_shown),
         cmocka_unit_test(what_is_no_secret_of_an_url_is_shown),
         cmocka_unit_test(messages_are_sorted_and_printable),
         cmocka_unit_test(words_that_are_near),

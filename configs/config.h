@@ -122,6 +122,8 @@ const char *cfg_is_meant(struct cfg_guess *g, struct diag *d, const char *missin
 /* Text of a profile for a message: control bytes escaped, cut after about 60 bytes. */
 #define CFG_QUOTE_MAX 96
 const char *cfg_quote(const char *text, size_t len, char buf[CFG_QUOTE_MAX]);
+/* Stars, as many bytes as before, for what is secret in the URLs of a text: who logs in, values of a query, tokens in a path. */
+void cfg_mask_urls(char *s);
 
 /* ---- the tree ---- */
 

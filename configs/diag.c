@@ -377,8 +377,7 @@ static bool is_token(const char *s, size_t n)
     return n >= TOKEN_MIN && strcspn(s, "0123456789") < n && strspn(s, "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_-") >= n;
 }
 
-/* What is secret in URLs: who logs in, values of a query, tokens in a path. */
-static void mask_urls(char *s)
+void cfg_mask_urls(char *s)
 {
     while ((s = strstr(s, "://"))) {
         size_t authority = strcspn(s += 3, " \"'/?#,}]"), n;
@@ -393,8 +392,10 @@ static void mask_urls(char *s)
         }
         for (; *s == '?' || *s == '&'; s += n) {
             n = strcspn(++s, " \"'=&#,}]");
-            if (s[n] != '=')
+            if (s[n] != '=') {
+                stars(s, is_token(s, n) ? n : 0);
                 continue;
+            }
             s += n + 1;
             n = strcspn(s, " \"'&#,}]");
             stars(s, n);
@@ -434,7 +435,7 @@ static void show_line(struct cursor *c, FILE *to)
     }
     raw[ahead + len] = 0;
     mask_secrets(raw);
-    mask_urls(raw);
+    cfg_mask_urls(raw);
     log_safe(raw + ahead, len, safe, sizeof(safe));
     log_safe(raw + ahead, before, caret_text, sizeof(caret_text));
     fprintf(to, "    %s%s\n    %*s^\n", start == c->line ? "" : "...", safe, width_of(caret_text) + (start == c->line ? 0 : 3), "");

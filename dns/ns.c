@@ -272,15 +272,19 @@ static const char *skip_password(const char *text)
     return at && at < scheme + 3 + strcspn(scheme + 3, "/#") ? at + 1 : NULL;
 }
 
-/* The text for people: what stands before @ is a secret. */
+/* The text for people: what stands before @ is a secret, and so is what a query says. */
 static char *shown_text(const char *text)
 {
     const char *host = skip_password(text), *scheme = strstr(text, "://");
     char *out;
 
     if (!host)
-        return strdup(text);
-    return asprintf(&out, "%.*s***@%s", (int)(scheme - text) + 3, text, host) < 0 ? NULL : out;
+        out = strdup(text);
+    else if (asprintf(&out, "%.*s***@%s", (int)(scheme - text) + 3, text, host) < 0)
+        out = NULL;
+    if (out)
+        cfg_mask_urls(out);
+    return out;
 }
 
 bool ns_is_here(const struct addr *a)
@@ -423,13 +427,17 @@ static void say_lacking(enum lacks what, const struct ns_spec *n, const char *sh
 struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t column, struct diag *diag)
 {
     struct ns_spec *n = calloc(1, sizeof(*n));
-    const char *wrong = n ? ns_parse(text, n) : "found no memory", *code = "bad-value", *host = skip_password(text);
-    const char *shown = host ? host : text;
-    char quoted[CFG_QUOTE_MAX];
+    const char *wrong = n ? ns_parse(text, n) : "found no memory", *code = "bad-value";
+    char *text_shown = shown_text(text), quoted[CFG_QUOTE_MAX];
+    const char *host = text_shown ? skip_password(text_shown) : NULL, *shown = host ? host : text_shown;
     struct ns *s = NULL;
     struct cfg_guess g;
     enum lacks lacks;
 
+    if (!shown) {
+        free(n);
+        return NULL;
+    }
     if (!wrong && is_ours(d, n))
         wrong = "is ourselves: it would ask in circles";
     if (!wrong && !strcmp(n->via, "DIRECT"))
@@ -458,6 +466,7 @@ struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t colum
         if (s && lacks)
             s->said_in = d->n_readings;
     }
+    free(text_shown);
     free(n);
     return s;
 }

@@ -98,7 +98,7 @@ static void secrets_are_stars(void **state)
         "encryption: mlkem768x25519plus.hunter2", "headers: {Authorization: \"Basic hunter2\"}", "header: {Authorization: [\"Bearer hunter2\"]}", "Cookie: hunter2",
         "- {X-Token: hunter2}", "token: [a, hunter2]", "- {token: [\"a]\", hunter2], port: 1}", "password: \"a\\\"hunter2\"", "- {password: 'a''hunter2', port: 1}",
         "password: a,hunter2,hunter2", "password: \"a\"hunter2\"", "- {password: 'a'hunter2', port: 1}", "password: &hunter2", "- {password: !hunter2, port: 1}",
-        "password: !!str 'hunter2'", "authentication: [\"a:hunter2\", {b: [hunter2]}, hunter2]", "\"password\" : \"hunter2\",", "users: {a: hunter2}",
+        "password: !!str 'hunter2'", "authentication: [\"a:hunter2\", {b: [hunter2]}, hunter2]", "\"password\" : \"hunter2\",", "users: {a: hunter2}", "- https://dns.test/q?hunter2hunter2hunter2",
     };
 
     for (size_t i = 0; i < LEN(lines); i++) {

@@ -593,11 +593,27 @@ static void a_scheme_that_is_misspelt(void **state)
 
 static void passwords_are_not_told(void **state)
 {
+    unsigned n_told = 0;
+
     begin();
     world_start(&w, "dns: { nameserver: ['https://me:secret@dns.test/q#Nobody', '127.0.0.1:53'] }\n");
     assert_int_equal(w.d.n, 1);
     assert_null(strstr(w.d.items[0].message, "secret"));
     assert_non_null(strstr(w.d.items[0].message, "dns.test"));
+    world_end(&w);
+
+    begin(); /* nor what a query says; ?dns of a template is no secret */
+    world_start(&w, "dns: { nameserver: ['https://dns.test/q?token=secret#Nobody', 'https://me:secret@127.0.0.1/q?token=secret', "
+                    "'https://127.0.0.1/dns-query{?dns}'] }\n");
+    assert_int_equal(w.d.n, 1);
+    assert_null(strstr(w.d.items[0].message, "secret"));
+    list_each_safe (at, tmp, &w.dns->servers) {
+        struct ns *n = container_of(at, struct ns, node);
+
+        assert_null(strstr(n->text, "secret"));
+        n_told += !strcmp(n->text, "https://***@127.0.0.1/q?token=******") || !strcmp(n->text, "https://127.0.0.1/dns-query{?dns}");
+    }
+    assert_int_equal(n_told, 2);
     world_end(&w);
 }
 

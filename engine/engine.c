@@ -552,6 +552,25 @@ void eng_explain_hurry(struct eng_explain *q)
     on_answer(&q->lookup, -ERR_CLOSED);
 }
 
+/* What a program is given for a name is an address that nobody has; explained is the flow that goes to it. */
+static bool explain_name(struct engine *e, struct eng_explain *q)
+{
+    struct flow_meta *m = &q->x.meta;
+
+    m->orig = m->dst.at;
+    if (name_behind(e, m) == 0) {
+        if (m->host_from != HOST_NONE) {
+            snprintf(q->host, sizeof(q->host), "%s", m->dst.host);
+            m->dst.host = q->host; /* the answer may come in a later turn */
+        }
+        return true;
+    }
+    m->dst.at = m->orig;
+    q->x.action = EXPLAIN_REJECT;
+    snprintf(q->x.note, sizeof(q->x.note), "a fake address without a name: the flow is rejected, unless its first bytes say one");
+    return false;
+}
+
 void eng_explain(struct engine *e, struct eng_explain *q)
 {
     struct resolver *res = e->env.resolver;
@@ -559,6 +578,10 @@ void eng_explain(struct engine *e, struct eng_explain *q)
     q->e = e;
     q->pol = policy_get(e->pol); /* names and outbounds in the answer live in it */
     q->x.mode = e->mode;
+    if (addr_is_set(&q->x.meta.dst.at.ip) && !explain_name(e, q)) {
+        end_explain(q);
+        return;
+    }
     if (q->x.meta.dst.host && !addr_is_set(&q->x.meta.dst.at.ip) && res->known)
         res->known(res, q->x.meta.dst.host, &q->x.meta.dst.at.ip);
     policy_explain(q->pol, &q->x);

@@ -174,9 +174,10 @@ void eng_each_flow(struct engine *e, bool closed, void (*fn)(void *arg, const st
 /* Ends a flow by UUID (16 bytes), or all when uuid is NULL; number ended. */
 unsigned eng_kill(struct engine *e, const uint8_t *uuid);
 
-/* Explains with the engine's own mode and, unless the answer is given, its own resolver: done() is called once. */
+/* Explains with the engine's own mode, its own names of addresses and, unless the answer is given, its own resolver: done() is called once. */
 struct eng_explain {
     struct explain x;
+    char host[HOST_MAX + 1]; /* private: the name behind an address */
     struct lookup lookup;
     struct engine *e;
     struct policy *pol;

@@ -169,7 +169,7 @@ void say_nameless(const struct flow_meta *m)
              endpoint_str(&m->orig, at));
 }
 
-int name_of(struct engine *e, struct flow_meta *m)
+int name_behind(struct engine *e, struct flow_meta *m)
 {
     if (dns_is_fake(e->dns, &m->orig.ip)) {
         const char *host = dns_fake_name(e->dns, &m->orig.ip);
@@ -182,6 +182,15 @@ int name_of(struct engine *e, struct flow_meta *m)
     } else if (!m->dst.host && (m->dst.host = dns_real_name(e->dns, &m->orig.ip))) {
         m->host_from = HOST_REVERSE;
     }
+    return 0;
+}
+
+int name_of(struct engine *e, struct flow_meta *m)
+{
+    int r = name_behind(e, m);
+
+    if (r < 0)
+        return r;
     if (m->dst.host)
         m->dst.host = policy_alias(e->pol, m->dst.host);
     if (m->dst.host && !addr_is_set(&m->dst.at.ip) && e->env.resolver->known)

@@ -103,6 +103,8 @@ void source_leave(struct engine *e, struct flow *f);
 /* Finds the name behind m's destination: fake addresses become names. 0, or -ERR_NAME when a fake address has no name. The name
  * lives until the next turn. */
 int name_of(struct engine *e, struct flow_meta *m);
+/* The same, and what hosts says of the name is not looked at. */
+int name_behind(struct engine *e, struct flow_meta *m);
 /* That a flow is refused because it goes to such an address. */
 void say_nameless(const struct flow_meta *m);
 bool is_hijacked(const struct engine *e, const struct endpoint *dst);

@@ -98,6 +98,10 @@ ok
 step "explain --batch: one object a line, errors do not stop it"
 printf 'tcp x.test 443\nnonsense\nudp 10.78.0.3 53 src=1.2.3.4:5\n' | ctl explain --batch | jq -s -e 'length == 3 and .[0].chain == ["Proxy", "DIRECT"] and .[0].rule.type == "DOMAIN" and (.[1] | has("error")) and .[2].action == "direct" and .[2].network == "udp"' >/dev/null || fail "explain"
 ok
+explained() { ctl explain --json "$1" >"$DIR/got"; jq -e "$2" "$DIR/got" >/dev/null; }
+read -r fake _ < <(who x.test)
+is "... of a fake address: its name decides, as it does for flows" explained "$fake:443" '.host == "x.test" and .ip == null and .rule.type == "DOMAIN" and .chain == ["Proxy", "DIRECT"]'
+is "... of one without a name: it is rejected, and why" explained 198.18.200.200:443 '.action == "reject" and .ip == "198.18.200.200" and .rule == null and (.note | startswith("a fake address without a name"))'
 worker=$(shunt_worker)
 payload='{"path": "", "payload": "rules: [ \"MATCH,REJECT\" ]"}'
 is "PUT /configs loads a payload (204); the worker lives on" gives 204 -X PUT -H "$auth" -H 'Content-Type: application/json' -d "$payload" "$URL/configs?force=true"

@@ -130,7 +130,7 @@ static int serve(struct worker *k)
     char why[256];
 
     if (ctl_open(k->eng, k->o->state_dir, &k->ctl) < 0)
-        log_warn(LOG_API, "the control socket is not there: the command line cannot reach this shunt");
+        log_warn(LOG_API, "out of memory: neither the command line nor dashboards can reach this shunt");
     if (plat_worker_ready(&k->plat, why) < 0) {
         log_err(LOG_PLAT, "%s", why);
         return EXIT_NOT_SO;

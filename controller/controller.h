@@ -20,8 +20,8 @@ json_t *json_diag(const struct diag *d, const struct diag_item *it);
 /* All of one level, in order; the caller's. */
 json_t *json_diags(const struct diag *d, enum diag_level level);
 
-/* Opens STATE_DIR/shunt.sock (mode 0600; an old one is replaced) and the profile's external-controller. A TCP address that cannot be had is logged and left
- * out; only a missing Unix socket is an error. 0 or -err; *out is NULL on error. */
+/* Opens STATE_DIR/shunt.sock (mode 0600; an old one is replaced) and the profile's external-controller. One that cannot be had is logged and left
+ * out. 0 or -ENOMEM; *out is NULL on error. */
 int ctl_open(struct engine *e, const char *state_dir, struct ctl **out);
 /* After a reload: secret, origins and address anew. While secret and address stay, whoever is connected stays, too. NULL-safe, as is ctl_close. */
 void ctl_reconfigure(struct ctl *c);

@@ -478,7 +478,8 @@ json_t *json_status(struct ctl *c)
         json_array_append_new(addrs, json_string(a));
     }
     snprintf(sock, sizeof(sock), "%s/shunt.sock", c->state_dir);
-    json_array_append_new(listen, text(sock));
+    if (c->unix_socket.daemon)
+        json_array_append_new(listen, text(sock));
     if (c->at)
         json_array_append_new(listen, text(c->at));
     j = json_pack(

@@ -395,6 +395,15 @@ static void start_tcp(struct ctl *c)
         c->at = strdup(shown);
 }
 
+static void start_unix(struct ctl *c)
+{
+    int fd = open_unix(c), r = fd < 0 ? fd : listener_start(&c->unix_socket, c, fd, true);
+
+    if (r < 0)
+        log_warn(LOG_API, "%s/shunt.sock: %s: the command line reaches this shunt only by external-controller (--controller)", c->state_dir,
+                 strerror(-r));
+}
+
 static void take_config(struct ctl *c)
 {
     const struct profile *p = eng_profile(c->eng);
@@ -407,7 +416,6 @@ static void take_config(struct ctl *c)
 int ctl_open(struct engine *e, const char *state_dir, struct ctl **out)
 {
     struct ctl *c = calloc(1, sizeof(*c));
-    int fd, r;
 
     *out = NULL;
     if (!c || !(c->state_dir = strdup(state_dir))) {
@@ -423,11 +431,7 @@ int ctl_open(struct engine *e, const char *state_dir, struct ctl **out)
     list_init(&c->testing);
     list_init(&c->reloads);
     take_config(c);
-    if ((r = fd = open_unix(c)) < 0 || (r = listener_start(&c->unix_socket, c, fd, true)) < 0) {
-        log_warn(LOG_API, "%s/shunt.sock: %s", state_dir, strerror(-r));
-        ctl_close(c);
-        return r;
-    }
+    start_unix(c);
     start_tcp(c);
     c->access.host = c->host;
     *out = c;

@@ -155,5 +155,12 @@ ok
 shunt_start "$DIR/p.yaml"
 is "a choice outlives a restart" json /proxies/Proxy '.now == "DIRECT"'
 shunt_stop || fail "exit status $?"
+mkdir -p "$DIR/state/shunt.sock/in-the-way"
+shunt_start "$DIR/p.yaml"
+is "where the Unix socket cannot be, external-controller still is" json /version '.meta == true'
+is "... and the log says so" grep -q 'shunt.sock: .*only by external-controller' "$DIR/shunt.log"
+is "... and status" bash -c "ip netns exec $APP $SHUNT status --controller $URL --secret a-long-enough-secret --json | jq -e '.controller == [\"127.0.0.1:9090\"]'"
+shunt_stop || fail "exit status $?"
+rm -r "$DIR/state/shunt.sock"
 ! grep -E 'ERROR: |runtime error|Sanitizer' "$DIR/shunt.log" || fail "sanitizers spoke"
 ! grep -q 'top-secret-password\|a-long-enough-secret' "$DIR/shunt.log" || fail "a secret is in the log"

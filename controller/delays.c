@@ -198,8 +198,9 @@ enum MHD_Result get_group_delay(struct request *q)
         a = (struct asked){ .how = { .url = g->url, .expected = g->expected_status }, .fixed = !strcmp(o->ops->type, "url-test") };
     if (!(v = members(o, &n)))
         return answer_error(q, 503, "out of memory");
-    eng_unpin(q->ctl->eng, o);
     r = test(q, GROUP, v, n, &a);
+    if (q->suspended) /* it runs */
+        eng_unpin(q->ctl->eng, o);
     free(v);
     return r;
 }

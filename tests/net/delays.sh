@@ -94,6 +94,9 @@ step "a pin holds while its member is alive, and outlives a reload; a test of th
 api /proxies/Auto | jq -e '.fixed == "slow"' >/dev/null || fail "$(api /proxies/Auto)"
 kill -HUP "$SHUNT_PID"
 wait_for 5 grep -q 'read again' "$DIR/shunt.log" && wait_for 5 now_is Auto slow || fail "$(now Auto)"
+for wrong in "$URL" "$URL&timeout=0" "url=ftp%3A%2F%2Fx&expected=x&timeout=100"; do # a request that is refused changes nothing
+    [ "$(code "/group/Auto/delay?$wrong")" = 400 ] && api /proxies/Auto | jq -e '.fixed == "slow"' >/dev/null || fail "$wrong: $(cat "$DIR/answer") $(api /proxies/Auto)"
+done
 [ "$(code "/group/Auto/delay?$URL&timeout=3000")" = 200 ] && jq -e 'keys == ["fast", "slow"]' "$DIR/answer" >/dev/null || fail "$(cat "$DIR/answer")"
 wait_for 15 now_is Auto fast && ! grep -q Auto "$DIR/state/selected.json" || fail "$(now Auto), $(cat "$DIR/state/selected.json")"
 [ "$(code /proxies/Auto -X PUT -H 'Content-Type: application/json' -d '{"name":"slow"}')" = 204 ] && [ "$(code /proxies/Auto -X DELETE)" = 204 ] && [ "$(code /proxies/Hand -X DELETE)" = 400 ] || fail "$(cat "$DIR/answer")"

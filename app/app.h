@@ -21,7 +21,7 @@ struct options {
     const char *state_dir;   /* -d, or the default */
     const char *controller, *secret;
     const char *src, *process, *in;
-    long uid;
+    long long uid;           /* -1 = not given */
     bool foreign;            /* the profile was fetched: its locked keys are ignored */
     bool json, strict, udp, batch, follow, closed;
     int argc;                /* what is left behind the options */
@@ -31,6 +31,7 @@ struct options {
 struct verb {
     const char *name, *usage, *help;
     const char *options;     /* letters and words it takes: see main.c */
+    int max;                 /* so many arguments behind the options at most */
     int (*run)(const struct options *o);
 };
 

@@ -51,6 +51,10 @@ int cmd_check(const struct options *o)
     struct diag d;
     bool ok;
 
+    if (o->profile && o->argc) {
+        fprintf(stderr, "shunt: one profile at a time: -f %s, or \"%s\"\n", o->profile, o->argv[0]);
+        return EXIT_USAGE;
+    }
     if (!inputs_read(o, name, &in))
         return EXIT_NOT_SO;
     diag_init(&d, name, NULL, 0, o->strict);

@@ -178,10 +178,6 @@ int cmd_delay(const struct options *o)
     json_t *j, *members;
     int status, r;
 
-    if (o->argc > 1) {
-        fprintf(stderr, "usage: shunt delay [GROUP|NODE]\n");
-        return EXIT_USAGE;
-    }
     segment = path_segment(name);
     snprintf(path, sizeof(path), "/proxies/%s", segment ? segment : "");
     j = api(o, "GET", path, NULL, &status);

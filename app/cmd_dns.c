@@ -112,7 +112,7 @@ static int flush(const struct options *o)
 
 int cmd_dns(const struct options *o)
 {
-    if (o->argc < 1 || o->argc > 2) {
+    if (!o->argc) {
         fprintf(stderr, "shunt: which name?\nusage: shunt dns NAME [TYPE] | flush [fakeip]\n");
         return EXIT_USAGE;
     }

@@ -361,6 +361,10 @@ int cmd_explain(const struct options *o)
         fprintf(stderr, "shunt: explain what? A host, an address or a URL; or --batch\n");
         return EXIT_USAGE;
     }
+    if (o->batch && o->argc) {
+        fprintf(stderr, "shunt: --batch takes its flows from standard input, not \"%s\"\n", o->argv[0]);
+        return EXIT_USAGE;
+    }
     if (!o->profile)
         return o->batch ? batch(o, NULL, NULL) : targets(o, NULL, NULL);
     if (!inputs_read(o, o->profile, &in))

@@ -40,7 +40,7 @@ int cmd_mode(const struct options *o)
 
     if (!o->argc)
         return show_mode(o);
-    if (o->argc > 1 || (strcasecmp(o->argv[0], "rule") != 0 && strcasecmp(o->argv[0], "global") != 0 && strcasecmp(o->argv[0], "direct") != 0)) {
+    if (strcasecmp(o->argv[0], "rule") != 0 && strcasecmp(o->argv[0], "global") != 0 && strcasecmp(o->argv[0], "direct") != 0) {
         fprintf(stderr, "shunt: a mode is rule, global or direct\n");
         return EXIT_USAGE;
     }

@@ -41,10 +41,6 @@ int cmd_reload(const struct options *o)
     int status, r = EXIT_DONE;
     json_t *j;
 
-    if (o->argc) {
-        fprintf(stderr, "shunt: reload takes no arguments; it reads again what `run` was given\n");
-        return EXIT_USAGE;
-    }
     j = api_patient(o, "PUT", "/configs", json_object(), &status);
     if (status == 400)
         r = refused(o, j);

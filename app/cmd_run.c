@@ -38,10 +38,6 @@ int cmd_run(const struct options *o)
     char *argv[] = { (char *)"shunt", (char *)"worker", (char *)"-d", (char *)state, (char *)"-f", (char *)(strcmp(profile, "-") ? absolute(profile, file) : profile), (char *)"--local", (char *)local,
                      o->foreign ? (char *)"--foreign" : NULL, NULL };
 
-    if (o->argc) {
-        fprintf(stderr, "shunt: run takes no arguments; the profile is given with -f\n");
-        return EXIT_USAGE;
-    }
     return plat_supervise(&(struct plat_run){ .profile = profile, .local = local, .need_local = o->local, .state_dir = state, .worker_argv = argv });
 }
 

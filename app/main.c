@@ -17,24 +17,26 @@
 
 #include "app/app.h"
 
+#define ANY INT_MAX
+
 /* options: f profile, d state directory, j json, s strict, c controller + secret, x explain's, l flows' */
 static const struct verb verbs[] = {
-    { "run", "run [-f PROFILE] [--local FILE] [-d DIR]", "carry the machine's traffic until SIGTERM; SIGHUP reads the profile again", "fd", cmd_run },
-    { "check", "check [-f PROFILE] [--local FILE] [--foreign] [--strict] [--json]", "judge a profile without touching anything", "fdjs", cmd_check },
+    { "run", "run [-f PROFILE] [--local FILE] [-d DIR]", "carry the machine's traffic until SIGTERM; SIGHUP reads the profile again", "fd", 0, cmd_run },
+    { "check", "check [-f PROFILE] [--local FILE] [--foreign] [--strict] [--json]", "judge a profile without touching anything", "fdjs", 1, cmd_check },
     { "explain", "explain [-f PROFILE] [--udp] [--src IP[:PORT]] [--process NAME] [--uid N] [--in TYPE] [--batch] [--json] TARGET...",
-      "say what would happen to a flow, and why; TARGET = host[:port], ip[:port] or URL", "fdjcx", cmd_explain },
-    { "mode", "mode [rule|global|direct] [--json]", "show or set the mode; new flows at once", "djc", cmd_mode },
-    { "groups", "groups [--json]", "list groups with their members, choice and delays", "djc", cmd_groups },
-    { "use", "use GROUP NODE", "choose a group's node", "djc", cmd_use },
-    { "delay", "delay [GROUP|NODE] [--json]", "test how long nodes take to answer; without a name all of them", "djc", cmd_delay },
-    { "flows", "flows [--follow] [--closed] [--json]", "live flows: target, rule, path, bytes", "djcl", cmd_flows },
-    { "dns", "dns NAME [TYPE] [--json] | dns flush [fakeip]", "what a program is told about a name, and by whom; or forget answers", "djc", cmd_dns },
+      "say what would happen to a flow, and why; TARGET = host[:port], ip[:port] or URL", "fdjcx", ANY, cmd_explain },
+    { "mode", "mode [rule|global|direct] [--json]", "show or set the mode; new flows at once", "djc", 1, cmd_mode },
+    { "groups", "groups [--json]", "list groups with their members, choice and delays", "djc", 0, cmd_groups },
+    { "use", "use GROUP NODE", "choose a group's node", "djc", 2, cmd_use },
+    { "delay", "delay [GROUP|NODE] [--json]", "test how long nodes take to answer; without a name all of them", "djc", 1, cmd_delay },
+    { "flows", "flows [--follow] [--closed] [--json]", "live flows: target, rule, path, bytes", "djcl", 0, cmd_flows },
+    { "dns", "dns NAME [TYPE] [--json] | dns flush [fakeip]", "what a program is told about a name, and by whom; or forget answers", "djc", 2, cmd_dns },
     { "provider", "provider [list | update [NAME...]] [--json]", "what is fetched for the profile: age, size, account; or fetch it now",
-      "djc", cmd_provider },
-    { "status", "status [--json]", "what runs, what was skipped, what is wrong", "djc", cmd_status },
-    { "reload", "reload [--json]", "read profile and local file again, and say what comes of it", "djc", cmd_reload },
-    { "cleanup", "cleanup [-d DIR]", "undo whatever a killed shunt left behind; safe at any time", "d", cmd_cleanup },
-    { "worker", NULL, NULL, "fd", cmd_worker }, /* the second process; not for people */
+      "djc", ANY, cmd_provider },
+    { "status", "status [--json]", "what runs, what was skipped, what is wrong", "djc", 0, cmd_status },
+    { "reload", "reload [--json]", "read profile and local file again, and say what comes of it", "djc", 0, cmd_reload },
+    { "cleanup", "cleanup [-d DIR]", "undo whatever a killed shunt left behind; safe at any time", "d", 0, cmd_cleanup },
+    { "worker", NULL, NULL, "fd", 0, cmd_worker }, /* the second process; not for people */
 };
 #define N_VERBS (sizeof(verbs) / sizeof(verbs[0]))
 
@@ -168,11 +170,18 @@ static char group_of(int c)
     }
 }
 
+static bool parse_uid(const char *s, long long *out)
+{
+    char *end;
+
+    *out = strtoll(s, &end, 10);
+    return *s >= '0' && *s <= '9' && !*end && *out <= UINT32_MAX;
+}
+
 /* -1: go on; else the exit status. */
 static int parse(const struct verb *v, int argc, char **argv, struct options *o)
 {
     int c;
-    char *end;
 
     opterr = 0;
     while ((c = getopt_long(argc, argv, "f:d:h", words, NULL)) != -1) {
@@ -202,8 +211,7 @@ static int parse(const struct verb *v, int argc, char **argv, struct options *o)
         case O_LOCAL: o->local = optarg; break;
         case O_FOREIGN: o->foreign = true; break;
         case O_UID:
-            o->uid = strtol(optarg, &end, 10);
-            if (*end || o->uid < 0)
+            if (!parse_uid(optarg, &o->uid))
                 return wrong(v, "--uid takes a number");
             break;
         default: break;
@@ -211,6 +219,8 @@ static int parse(const struct verb *v, int argc, char **argv, struct options *o)
     }
     o->argc = argc - optind;
     o->argv = argv + optind;
+    if (o->argc > v->max)
+        return wrong(v, v->max ? "too many arguments" : "this verb takes no arguments");
     return -1;
 }
 

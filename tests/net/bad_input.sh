@@ -34,6 +34,11 @@ printf 'rules: [ "MATCH,Nowhere" ]\n' >"$DIR/target.yaml"
 refuse "MATCH with an unknown target" 1 'target.yaml:1:[0-9]+: error.*Nowhere' $(run "$DIR/target.yaml")
 refuse "unknown verb" 2 'usage|unknown' "$SHUNT" frobnicate
 refuse "unknown option" 2 'usage|unknown|unrecognized|invalid' "$SHUNT" run --frobnicate
+for words in "status x y" "groups a b c" "flows x" "cleanup x" "reload x" "mode rule x" "use a b c" "delay a b" "dns a A x" "provider list x" "run x" \
+    "check a.yaml b.yaml" "check -f a.yaml b.yaml" "explain --batch h" "explain" "explain --uid 99999999999 h" "explain --uid -1 h" "explain --uid 1x h"; do
+    refuse "shunt $words" 2 . "$SHUNT" $words
+done
+refuse "an empty --uid" 2 'takes a number' "$SHUNT" explain --uid '' h
 refuse "not running" 3 'not running|reach' "$SHUNT" status -d "$DIR/state"
 refuse "no permission" 4 'root|permi' setpriv --reuid 65016 --regid 65016 --clear-groups $(run "$DIR/good.yaml")
 refuse "no /dev/net/tun" 1 '/dev/net/tun' unshare -m sh -c "mount -t tmpfs none /dev/net && exec $(run "$DIR/good.yaml")"

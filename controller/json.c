@@ -329,7 +329,7 @@ json_t *json_configs(struct ctl *c)
         snprintf(a6, sizeof(a6), "%s/%u", addr_str(&p->tun.inet6.ip, t), p->tun.inet6.len);
         json_array_append_new(v6, json_string(a6));
     }
-    tun = json_pack("{s:b, s:s, s:s, s:o, s:b, s:b, s:b, s:i, s:o, s:o, s:i}", "enable", 1, "device", st.tun.device, "stack", "gVisor",
+    tun = json_pack("{s:b, s:s, s:s, s:o, s:b, s:b, s:b, s:i, s:o, s:o, s:i}", "enable", *st.tun.device != 0, "device", st.tun.device, "stack", "gVisor",
                     "dns-hijack", hijack, "auto-route", p->tun.auto_route, "strict-route", p->tun.strict_route, "auto-detect-interface", 1,
                     "mtu", (int)p->tun.mtu, "inet4-address", v4, "inet6-address", v6, "file-descriptor", 0);
     j = json_pack("{s:i, s:i, s:i, s:i, s:i, s:o, s:n, s:b, s:s, s:s, s:b, s:s, s:b, s:s, s:b, s:s, s:b, s:s}", "port", 0, "socks-port", 0,

@@ -79,23 +79,39 @@ static int mode_of(const char *s)
     return -1;
 }
 
-/* Everything is looked at before anything is changed. Keys that need a restart here (ports, tun) are taken and have no effect. */
+/* The TUN belongs to the other process and to what it changed on the machine. */
+static bool is_tun_on(struct engine *e)
+{
+    struct eng_status st;
+
+    eng_status(e, &st);
+    return *st.tun.device;
+}
+
+/* Everything is looked at before anything is changed. Keys that need a restart here (ports, tun) are taken and have no effect; only who switches the
+ * TUN is told, for that is what the traffic goes by. */
 static enum MHD_Result patch_configs(struct request *q)
 {
-    json_t *j = body_object(q), *mode, *level;
+    json_t *j = body_object(q), *mode, *level, *tun, *on;
     enum log_level l = log_threshold;
     int m = -1;
-    bool bad;
+    bool bad, switches;
 
     if (!j)
         return answer_error(q, 400, "Body invalid");
     mode = json_object_get(j, "mode");
     level = json_object_get(j, "log-level");
-    bad = (mode && (!json_is_string(mode) || (m = mode_of(json_string_value(mode))) < 0)) ||
+    tun = json_object_get(j, "tun");
+    on = json_object_get(tun, "enable");
+    switches = on && json_is_true(on) != is_tun_on(q->ctl->eng);
+    bad = (tun && !json_is_object(tun) && !json_is_null(tun)) || (on && !json_is_boolean(on)) ||
+          (mode && (!json_is_string(mode) || (m = mode_of(json_string_value(mode))) < 0)) ||
           (level && (!json_is_string(level) || log_level_parse(json_string_value(level), &l) < 0));
     json_decref(j);
     if (bad)
         return answer_error(q, 400, "Body invalid");
+    if (switches)
+        return answer_error(q, 501, "tun.enable cannot change while shunt runs: restart it with another profile");
     if (m >= 0)
         eng_set_mode(q->ctl->eng, (enum mode)m);
     log_threshold = l;

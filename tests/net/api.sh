@@ -46,6 +46,11 @@ is "... the command line sees it" test "$(ctl mode)" = direct
 is "... a bad word is 400" gives 400 -H "$auth" -X PATCH -d '{"mode":"sideways"}' $URL/configs
 is "... broken JSON is 400" gives 400 -H "$auth" -X PATCH -d '{"mode":' $URL/configs
 ctl mode rule >/dev/null
+is "... the TUN cannot be switched off: 501, and the rest is not done" gives 501 -H "$auth" -X PATCH -d '{"mode":"global","tun":{"enable":false}}' $URL/configs
+[ "$(ctl mode)" = rule ] || fail "half of it was done"
+is "... and why" bash -c "ip netns exec $APP curl -sS -H '$auth' -X PATCH -d '{\"tun\":{\"enable\":false}}' $URL/configs | jq -e '.message | startswith(\"tun.enable cannot change\")' >/dev/null"
+is "... that it is on is no change (204)" gives 204 -H "$auth" -X PATCH -d '{"tun":{"enable":true,"stack":"system"}}' $URL/configs
+is "... what is no switch is 400" gives 400 -H "$auth" -X PATCH -d '{"tun":{"enable":"off"}}' $URL/configs
 step "/connections shows a live flow; DELETE ends it"
 in_app python3 - <<'EOF' &
 import socket, time
@@ -162,5 +167,11 @@ is "... and the log says so" grep -q 'shunt.sock: .*only by external-controller'
 is "... and status" bash -c "ip netns exec $APP $SHUNT status --controller $URL --secret a-long-enough-secret --json | jq -e '.controller == [\"127.0.0.1:9090\"]'"
 shunt_stop || fail "exit status $?"
 rm -r "$DIR/state/shunt.sock"
+printf 'external-controller: 127.0.0.1:9090\nsecret: a-long-enough-secret\ntun: { enable: false }\nrules: [ "MATCH,DIRECT" ]\n' >"$DIR/off.yaml"
+shunt_start "$DIR/off.yaml"
+is "without a TUN /configs says so" json /configs '.tun.enable == false'
+is "... it cannot be switched on (501)" gives 501 -H "$auth" -X PATCH -d '{"tun":{"enable":true}}' $URL/configs
+is "... that it is off is no change (204)" gives 204 -H "$auth" -X PATCH -d '{"tun":{"enable":false}}' $URL/configs
+shunt_stop || fail "exit status $?"
 ! grep -E 'ERROR: |runtime error|Sanitizer' "$DIR/shunt.log" || fail "sanitizers spoke"
 ! grep -q 'top-secret-password\|a-long-enough-secret' "$DIR/shunt.log" || fail "a secret is in the log"

@@ -99,6 +99,19 @@ static void print_device(json_t *tun)
     printf("%s\n", json_is_true(json_object_get(tun, "tso")) ? ", segmentation offload" : "");
 }
 
+static void print_dns(json_t *dns)
+{
+    if (!*str(dns, "listen")) {
+        printf("  DNS         the system's own (dns.enable or tun.enable is false): no query is led here\n");
+        return;
+    }
+    printf("  DNS         %s%s, ", str(dns, "listen"), json_is_true(json_object_get(dns, "redirect")) ? " (all of port 53 is led here)" : "");
+    if (num(dns, "fakeip_size"))
+        printf("fake-IP %lld of %lld names\n", num(dns, "fakeip_used"), num(dns, "fakeip_size"));
+    else
+        printf("no fake-IP\n");
+}
+
 static void print_nodes(json_t *s)
 {
     json_t *list = json_object_get(s, "troubles"), *v;
@@ -121,9 +134,7 @@ static void print_status(json_t *s)
     printf("shunt %s  mode %s  up %llds  pid %lld\n", str(s, "version"), str(s, "mode"), num(s, "uptime_s"), num(s, "pid"));
     printf("  profile     %s\n", str(s, "profile"));
     print_device(tun);
-    printf("  DNS         %s%s, fake-IP %lld of %lld names\n", str(dns, "listen"),
-           json_is_true(json_object_get(dns, "redirect")) ? " (all of port 53 is led here)" : "", num(dns, "fakeip_used"),
-           num(dns, "fakeip_size"));
+    print_dns(dns);
     if (!strcmp(str(dns, "system_asks"), "yes"))
         printf("  %-11s the system's resolver asks us\n", "");
     else if (!strcmp(str(dns, "system_asks"), "no"))

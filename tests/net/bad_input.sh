@@ -65,6 +65,12 @@ grep -q 'unknown.yaml:2:.*warning.*martian' "$DIR/out" && grep -q 'unknown.yaml:
 "$SHUNT" check --json -f "$DIR/unknown.yaml" | jq -e '.ok == true and (.warnings | length) == 2 and .counts.rules == 2' >/dev/null || fail "check --json"
 ok
 
+step "every verb of --help is in the manual's synopsis"
+for verb in $("$SHUNT" --help | sed -n 's/^  \([a-z]*\) .*/\1/p'); do
+    sed -n '/^.SH SYNOPSIS/,/^.SH DESC/p' "$PWD/man/shunt.8" | grep -qw "$verb" || fail "$verb"
+done
+ok
+
 shunt_start "$DIR/good.yaml"
 step "a second instance is refused and changes nothing"
 net_state >"$DIR/before"

@@ -321,6 +321,7 @@ dns: { enable: false, enhanced-mode: fake-ip, nameserver: [ 10.78.0.6 ], nameser
 END
 [ "$(in_app dig +short +time=2 +tries=1 @10.78.0.7 x.no-dns.test)" = 10.78.0.7 ] || fail "a query to 10.78.0.7 does not reach it"
 answers x.sys.test 10.78.0.3 system
+ctl status | grep -q "DNS *the system's own" || fail "$(ctl status)"
 in_app dig +time=2 +tries=1 @198.18.0.2 z.no-dns.test >"$DIR/out" && fail "the device's own address answers: $(cat "$DIR/out")"
 ok
 

@@ -6,8 +6,8 @@
  *                      ^
  *
  * A text of the profile may hold anything: control bytes are escaped when a message is made, and so are those of the source line; the
- * values of keys that look secret become stars, also where the key itself is too far left to be shown. Columns count characters; the caret stands under the right one although emoji and CJK are
- * two columns wide on a terminal.
+ * values of keys that look secret become stars, also where the key itself is too far left to be shown, or stands in a line above. Columns
+ * count characters; the caret stands under the right one although emoji and CJK are two columns wide on a terminal.
  *
  * Printing walks every source once: messages are sorted, and the place of the last one is kept (struct cursor).
  */
@@ -25,6 +25,7 @@
 #define SHOWN_MAX   160 /* characters of a source line */
 #define BEFORE_MAX  100 /* of these at most so many before the caret */
 #define AHEAD_MAX   2000 /* bytes before them that are looked at for the key of a value */
+#define ABOVE_MAX   16000 /* and bytes above the line */
 
 void diag_init(struct diag *d, const char *name, const char *src, size_t src_len, bool strict)
 {
@@ -191,7 +192,7 @@ void diag_renew(struct diag *to, const char *code, const char *but, const struct
 
 /* A place in a source; moves forward only. */
 struct cursor {
-    const char *line, *at, *end; /* where the line begins, where `column` is */
+    const char *first, *line, *at, *end; /* where the source and the line begin, where `column` is */
     uint32_t number, column;
 };
 
@@ -214,7 +215,7 @@ static struct cursor cursor_start(const struct diag_source *s)
     size_t bom = s->len >= 3 && !memcmp(s->bytes, "\xef\xbb\xbf", 3) ? 3 : 0;
     const char *first = s->bytes ? s->bytes + bom : NULL;
 
-    return (struct cursor){ .line = first, .at = first, .end = s->bytes ? s->bytes + s->len : NULL, .number = 1, .column = 1 };
+    return (struct cursor){ .first = first, .line = first, .at = first, .end = s->bytes ? s->bytes + s->len : NULL, .number = 1, .column = 1 };
 }
 
 static const char *next_char(const char *s, const char *end)
@@ -369,6 +370,51 @@ static void mask_secrets(char *line)
     }
 }
 
+/* How deep a line stands; the key of a list may stand as far left as its dashes. */
+static size_t depth_of(const char *line, size_t len)
+{
+    size_t n = 0;
+
+    while (n < len && line[n] == ' ')
+        n++;
+    return n + (n < len && line[n] == '-');
+}
+
+/* "key:" or "key: [", and the rest below it. */
+static bool opens_secret(const char *line, size_t len)
+{
+    while (len && strchr(" [{|>+-", line[len - 1]))
+        len--;
+    if (!len || line[--len] != ':')
+        return false;
+    while (len && strchr(" \"'", line[len - 1]))
+        len--;
+    return is_secret_key(line, line + len);
+}
+
+/* Is this line part of a secret whose key stands above it? */
+static bool is_below_secret(const struct cursor *c)
+{
+    const char *far = c->line - c->first > ABOVE_MAX ? c->line - ABOVE_MAX : c->first;
+    size_t depth = depth_of(c->line, (size_t)(c->end - c->line));
+
+    for (const char *line = c->line, *end; depth && line > far;) {
+        const char *before = memrchr(far, '\n', (size_t)((end = line - 1) - far));
+        size_t d;
+
+        line = before ? before + 1 : far;
+        while (end > line && (end[-1] == ' ' || end[-1] == '\r'))
+            end--;
+        d = depth_of(line, (size_t)(end - line));
+        if (end == line || d >= depth)
+            continue;
+        if (opens_secret(line, (size_t)(end - line)))
+            return true;
+        depth = d;
+    }
+    return false;
+}
+
 #define TOKEN_MIN 16
 
 /* A piece of a path that nobody would have chosen as a name: a subscription's address is its key. */
@@ -434,6 +480,8 @@ static void show_line(struct cursor *c, FILE *to)
         raw[i] = b == '\t' || !b ? ' ' : b;
     }
     raw[ahead + len] = 0;
+    if (is_below_secret(c))
+        stars(raw + strspn(raw, " -"), strlen(raw + strspn(raw, " -")));
     mask_secrets(raw);
     cfg_mask_urls(raw);
     log_safe(raw + ahead, len, safe, sizeof(safe));

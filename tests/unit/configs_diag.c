@@ -116,6 +116,37 @@ static void secrets_are_stars(void **state)
     }
 }
 
+/* The last line is shown. */
+static void a_secret_whose_key_is_above_is_stars(void **state)
+{
+    static const struct {
+        const char *src;
+        bool hidden;
+    } cases[] = {
+        { "a: 1\nauthentication:\n  - me:hunter2", true }, { "authentication:\r\n- a\r\n\r\n- [b, hunter2]", true },
+        { "- token: [\n    a,\n    hunter2 ]", true }, { "  h: {\"Authorization\" : [\n      \"Bearer hunter2\" ] }", true },
+        { "p:\n  private-key: |-\n    abc\n\n    hunter2", true }, { "users:\n  - name: a\n    pin: hunter2", true },
+        { "- token: a\n  name: hunter2", false }, { "token:\n  - a\nname: hunter2", false }, { "a:\n  token:\n  - a\n  b:\n  - hunter2", false },
+        { "hunter2", false }, { "\n\n  hunter2", false },
+    };
+
+    for (size_t i = 0; i < LEN(cases); i++) {
+        uint32_t line = 1;
+        struct diag d;
+        char *got;
+
+        for (const char *s = cases[i].src; (s = strchr(s, '\n')); s++)
+            line++;
+        diag_init(&d, "f", cases[i].src, strlen(cases[i].src), false);
+        diag_warn(&d, line, 1, "", "bad-value", "x");
+        got = printed(&d, false);
+        if (!strstr(got, "hunter2") != cases[i].hidden)
+            fail_msg("%zu: %s", i, got);
+        free(got);
+        diag_fini(&d);
+    }
+}
+
 static void a_secret_whose_key_is_far_left_is_stars(void **state)
 {
     char src[512], *got;
@@ -309,6 +340,7 @@ int main(void)
         cmocka_unit_test(the_caret_stands_under_the_character),
         cmocka_unit_test(a_long_line_is_shown_around_the_caret),
         cmocka_unit_test(secrets_are_stars),
+        cmocka_unit_test(a_secret_whose_key_is_above_is_stars),
         cmocka_unit_test(a_secret_whose_key_is_far_left_is_stars),
         cmocka_unit_test(what_is_behind_a_secret_is_shown),
         cmocka_unit_test(what_is_no_secret_of_an_url_is_shown),

@@ -395,7 +395,7 @@ void tcp_sink(struct flow_sink *sk, struct stream *local, const struct flow_meta
         return;
     }
     nameless = name_of(e, &meta) < 0;
-    protocols = flow_wants_look(e, &meta, nameless);
+    protocols = flow_wants_look(e, &meta);
     if (nameless && !protocols) {
         say_nameless(&meta);
         stream_refuse(local, -ECONNREFUSED);

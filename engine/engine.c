@@ -567,7 +567,7 @@ static bool explain_name(struct engine *e, struct eng_explain *q)
     }
     m->dst.at = m->orig;
     q->x.action = EXPLAIN_REJECT;
-    snprintf(q->x.note, sizeof(q->x.note), "a fake address without a name: the flow is rejected, unless its first bytes say one");
+    snprintf(q->x.note, sizeof(q->x.note), "a fake address without a name: the flow is refused, unless a sniffer looks at its port");
     return false;
 }
 

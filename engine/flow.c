@@ -120,9 +120,9 @@ void flow_set_state(struct flow *f, enum flow_state s)
         source_answered(f);
 }
 
-unsigned flow_wants_look(const struct engine *e, const struct flow_meta *m, bool nameless)
+unsigned flow_wants_look(const struct engine *e, const struct flow_meta *m)
 {
-    unsigned wants = nameless ? sniffer_all(m) : sniffer_wants(e->pol->sniffer, m);
+    unsigned wants = sniffer_wants(e->pol->sniffer, m);
 
     return wants && barren_is(&e->barren, &m->orig, loop_now(e->loop)) ? 0 : wants;
 }

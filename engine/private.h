@@ -81,8 +81,8 @@ void flow_set_state(struct flow *f, enum flow_state s);
 /* Finds the program behind a flow (program.c). true: known(f) comes later, from the loop, with meta.proc as far as it could be found; false:
  * there is no more to know than meta.proc says now. */
 bool flow_ask_program(struct flow *f, void (*known)(struct flow *f));
-/* Which protocols to look for in a flow that begins: SNIFF_..., 0 = none. nameless: only its first bytes can say where it goes. */
-unsigned flow_wants_look(const struct engine *e, const struct flow_meta *m, bool nameless);
+/* Which protocols to look for in a flow that begins: SNIFF_..., 0 = none. */
+unsigned flow_wants_look(const struct engine *e, const struct flow_meta *m);
 /* A name was found in its first bytes. override: it is the destination, too; else the rules alone see it. 0 or -ENOMEM. */
 int flow_take_name(struct flow *f, const char *host, bool override);
 /* No known() any more; harmless when none is to come. */

@@ -132,14 +132,9 @@ static bool needs_name(const struct sniffer *s, const struct flow_meta *m)
     return (m->host_from == HOST_REVERSE && s->c->force_dns_mapping) || has_name(s->force, m->dst.host);
 }
 
-unsigned sniffer_all(const struct flow_meta *m)
-{
-    return m->net == FLOW_UDP ? SNIFF_QUIC : SNIFF_HTTP | SNIFF_TLS;
-}
-
 unsigned sniffer_wants(const struct sniffer *s, const struct flow_meta *m)
 {
-    unsigned can = sniffer_all(m), wants = 0;
+    unsigned can = m->net == FLOW_UDP ? SNIFF_QUIC : SNIFF_HTTP | SNIFF_TLS, wants = 0;
 
     if (!s)
         return 0;
@@ -153,7 +148,7 @@ unsigned sniffer_wants(const struct sniffer *s, const struct flow_meta *m)
 
 bool sniffer_takes(const struct sniffer *s, const char *host)
 {
-    return !s || !has_name(s->skip, host);
+    return !has_name(s->skip, host);
 }
 
 bool sniffer_overrides(const struct sniffer *s, unsigned protocol)

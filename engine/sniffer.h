@@ -18,11 +18,9 @@ enum { SNIFF_HTTP = 1u << CFG_SNIFF_HTTP, SNIFF_TLS = 1u << CFG_SNIFF_TLS, SNIFF
 int sniffer_new(const struct cfg_sniffer *c, const struct rules_env *env, struct diag *d, struct sniffer **out);
 void sniffer_free(struct sniffer *s);
 
-/* What can be looked for in a flow of that kind at all: for one that has nothing but its first bytes to say where it goes. SNIFF_... */
-unsigned sniffer_all(const struct flow_meta *m);
 /* Which protocols a flow may speak that are to be looked for: SNIFF_..., 0 = none. s may be NULL. */
 unsigned sniffer_wants(const struct sniffer *s, const struct flow_meta *m);
-/* Is this name to be used? s may be NULL. */
+/* Is this name to be used? */
 bool sniffer_takes(const struct sniffer *s, const char *host);
 /* Does a name found by this protocol become the destination, or is it for the rules only? */
 bool sniffer_overrides(const struct sniffer *s, unsigned protocol);

@@ -641,7 +641,7 @@ void udp_sink(struct flow_sink *sk, const struct flow_meta *m, const void *buf, 
         return;
     }
     nameless = name_of(e, &meta) < 0;
-    looks = flow_wants_look(e, &meta, nameless);
+    looks = flow_wants_look(e, &meta);
     if (nameless && !looks) {
         say_nameless(&meta);
         stack_udp_refuse(e->stack, &meta.src, &meta.orig, -ECONNREFUSED);

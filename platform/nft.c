@@ -4,12 +4,16 @@
  *   table inet shunt         belongs to our handle: it vanishes with the supervisor, however that ends
  *       port 53 of everybody but the worker     -> the resolver's own port on loopback
  *       IPv6 on its way into a device that does not carry it -> refused at once
+ *       the worker's own packets on their way into the device -> refused at once
  *   table inet shunt_guard   strict mode only, belongs to nobody: what is not accepted does not leave, whoever dies
  *       output, forward: accept-list, then drop
  *
  * The guard judges a destination as plan.c does: fake ranges never leave, what is excluded (or not included) may, all else only the worker sends.
  * The connection mark lets a closed socket of the worker send the rest of its data (by then it has no owner any more) and lets the answers of forwarded
  * connections through.
+ *
+ * What the worker sends is decided as if the device were not there (plan.c), but others may have a route into it, or one whose gateway the kernel finds behind it;
+ * without the refusal one connection would come back as the next, until all flows are taken (seen: 4,096 in a second).
  *
  * Every change replaces both tables: "add, delete, add" in one batch, which the kernel takes or refuses as a whole. Refusal of a TCP connection is a reset, because an
  * ICMP error that arrives while connect() still holds the socket is kept back until the first retransmission, a second later (seen).
@@ -88,6 +92,13 @@ static void refuse_v6(FILE *f, const struct nft_want *w, const char *table)
         fprintf(f, "add rule inet %s v6_%s oifname \"%s\" meta nfproto ipv6 meta l4proto tcp reject with tcp reset\n", table, hooks[i], w->device);
         fprintf(f, "add rule inet %s v6_%s oifname \"%s\" meta nfproto ipv6 reject with icmpv6 type no-route\n", table, hooks[i], w->device);
     }
+}
+
+static void refuse_own(FILE *f, const struct nft_want *w, const char *table)
+{
+    fprintf(f, "add chain inet %s own { type filter hook output priority 0; }\n", table);
+    fprintf(f, "add rule inet %s own oifname \"%s\" meta skuid %u meta l4proto tcp reject with tcp reset\n", table, w->device, w->worker);
+    fprintf(f, "add rule inet %s own oifname \"%s\" meta skuid %u reject\n", table, w->device, w->worker);
 }
 
 static bool has_family(const struct cidr *v, uint32_t n, int ver)
@@ -169,12 +180,14 @@ char *nft_text(const struct nft_want *w, const char *table, const char *guard_ta
     if (!f)
         return NULL;
     replace(f, table, " { flags owner; }");
-    if (w->dns_port || w->refuse_v6)
+    if (w->dns_port || w->refuse_v6 || w->refuse_own)
         fprintf(f, "add table inet %s { flags owner; }\n", table);
     if (w->dns_port)
         redirect(f, w, table);
     if (w->refuse_v6)
         refuse_v6(f, w, table);
+    if (w->refuse_own)
+        refuse_own(f, w, table);
     replace(f, guard_table, "");
     if (w->strict)
         guard(f, w, guard_table);

@@ -130,6 +130,7 @@ struct nft_want {
     uint16_t dns_port; /* 0 = no redirect */
     bool dns_v6;       /* there is a socket on ::1 */
     bool refuse_v6;    /* IPv6 that is led into the device is refused there */
+    bool refuse_own;   /* what the worker sends into the device is refused there */
     bool strict;       /* with the guard */
     struct cidr fake4, fake6;
     const struct cidr *include, *exclude;

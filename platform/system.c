@@ -221,6 +221,7 @@ static struct nft_want nft_want(const struct sys *y, const struct request *r)
         .dns_port = r->tun.dns_redirect ? y->dns_port : 0,
         .dns_v6 = y->dns[1] >= 0,
         .refuse_v6 = y->kernel_v6 && !y->v6 && !r->tun.strict_route,
+        .refuse_own = true,
         .strict = r->tun.strict_route,
         .fake4 = r->tun.fake4,
         .fake6 = r->tun.fake6,

@@ -66,6 +66,7 @@ static void use(const struct msg_tun *t, bool v6)
                              .dns_port = t->dns_redirect ? 5353 : 0,
                              .dns_v6 = v6,
                              .refuse_v6 = v6 && !t->ipv6,
+                             .refuse_own = t->auto_route,
                              .strict = t->strict_route,
                              .fake4 = t->fake4,
                              .fake6 = t->fake6,

@@ -28,6 +28,14 @@ dns: { nameserver: [10.78.0.2] }
 proxies: [ { name: ss, type: ss, server: 10.77.0.1, port: 8388, cipher: aes-128-gcm, password: secret-one, udp: true } ]
 rules: [ "MATCH,ss" ]
 EOF
+# what of our own gets past our chains into the TUN
+in_app nft -f - <<EOF
+table inet spy {
+    counter own { }
+    chain out { type filter hook output priority 10; oifname "tunstrict" meta skuid $(id -u shunt 2>/dev/null || echo 65017) counter name own; }
+}
+EOF
+own_captured() { in_app nft -j list counter inet spy own | jq '.nftables[] | .counter? // empty | .packets'; }
 # everything an application may try; none may hurt
 flood() {
     in_app timeout 1 ping -c 2 -i 0.1 -W 1 10.78.0.5 >/dev/null 2>&1
@@ -65,6 +73,21 @@ step "routes pushed by somebody else (0/1, 128/1, a host route): nothing in clea
 for net in 0.0.0.0/1 128.0.0.0/1 10.78.0.5/32; do in_app ip route add $net via 10.77.0.1; done
 nothing
 for net in 0.0.0.0/1 128.0.0.0/1 10.78.0.5/32; do in_app ip route del $net via 10.77.0.1; done
+step "the uplink lost its routes, and a default route comes back that leads into the TUN: no loop"
+in_app ip link set uplink down
+in_app ip link set uplink up
+in_app ip route add default via 10.77.0.1 # without `dev` the kernel finds the gateway by our rules
+in_app ip route show default | grep -q 'dev tunstrict' || fail "it leads elsewhere: $(in_app ip route show)"
+flood
+in_app timeout 2 dig +time=1 +tries=1 @10.78.0.2 via-ss.test TXT >/dev/null # not faked: the worker asks, and its name server is not on the link
+[ "$(own_captured)" = 0 ] || fail "$(own_captured) packets of our own went into the TUN"
+[ "$(ctl flows --json | jq length)" -le 20 ] || fail "$(ctl flows --json | jq length) flows"
+nothing
+in_app ip route del default
+in_app ip route add default via 10.77.0.1 dev uplink
+in_app ip addr add fd77::2/64 dev uplink nodad
+in_app ip -6 route add default via fd77::1 dev uplink
+wait_for 5 in_app $PEER exchange 4 via-ss.test 9000 1000 || fail "nothing flows any more"
 step "worker killed: nothing in clear, and it comes back"
 kill -KILL "$(shunt_worker)"
 flood

@@ -41,7 +41,7 @@ static void list(int which, const struct cidr **v, uint32_t *n)
     *n = which == 0 ? 0 : which == 1 ? COUNT(four) : which == 2 ? COUNT(six) : COUNT(both);
 }
 
-#define WISHES (2 * 2 * 2 * 2 * 2 * 4 * 4)
+#define WISHES (2 * 2 * 2 * 2 * 2 * 4 * 4 * 2)
 
 static struct nft_want wish(int i)
 {
@@ -57,6 +57,7 @@ static struct nft_want wish(int i)
     }
     list(i >> 5 & 3, &w.include, &w.n_include);
     list(i >> 7 & 3, &w.exclude, &w.n_exclude);
+    w.refuse_own = i & 512;
     return w;
 }
 
@@ -174,6 +175,7 @@ static void every_text_begins_anew(void **state)
         assert_true(says(text, "add table inet two\ndelete table inet two\n"));
         assert_int_equal(says(text, "policy drop"), w.strict);
         assert_int_equal(says(text, "oifname \"shunt0\" meta nfproto ipv6 reject"), w.refuse_v6);
+        assert_int_equal(says(text, "add rule inet one own oifname \"shunt0\" meta skuid 65017 reject"), w.refuse_own);
         assert_false(says(text, "two { flags owner")); /* the guard outlives us */
         free(text);
     }

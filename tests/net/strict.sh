@@ -69,10 +69,15 @@ ok
 nothing() { flood; [ "$(clear_packets)" = 0 ] || fail "$(clear_packets) packets in clear"; ok; }
 step "v4, v6, TCP, UDP, ping, DNS, bound to the uplink or not: nothing in clear"
 nothing
-step "routes pushed by somebody else (0/1, 128/1, a host route): nothing in clear"
-for net in 0.0.0.0/1 128.0.0.0/1 10.78.0.5/32; do in_app ip route add $net via 10.77.0.1; done
+step "routes pushed by somebody else (halves of the world, host routes): nothing in clear"
+pushed=(0.0.0.0/1 128.0.0.0/1 10.78.0.5 ::/1 8000::/1 fd78::5) # as `ip route` shows them
+for net in "${pushed[@]}"; do
+    case $net in *:*) family=-6 gateway=fd77::1 ;; *) family=-4 gateway=10.77.0.1 ;; esac
+    in_app ip $family route add "$net" via $gateway dev uplink || fail "no route to $net" # without `dev` the kernel finds the gateway by our rules, behind the TUN
+    [[ $(in_app ip $family route show "$net") = *"via $gateway dev uplink"* ]] || fail "$net leads elsewhere: $(in_app ip $family route show "$net")"
+done
 nothing
-for net in 0.0.0.0/1 128.0.0.0/1 10.78.0.5/32; do in_app ip route del $net via 10.77.0.1; done
+for net in "${pushed[@]}"; do in_app ip route del "$net" dev uplink || fail "$net is gone"; done
 step "the uplink lost its routes, and a default route comes back that leads into the TUN: no loop"
 in_app ip link set uplink down
 in_app ip link set uplink up

@@ -131,6 +131,7 @@ static int serve(struct worker *k)
         log_err(LOG_PLAT, "%s", why);
         return EXIT_NOT_SO;
     }
+    eng_resume(k->eng);
     if (plat_worker_watch(&k->plat, k->loop) < 0)
         return EXIT_NOT_SO;
     loop_run(k->loop);

@@ -245,7 +245,6 @@ int eng_new(const struct eng_opts *o, const struct cfg_input *profile, const str
     e->version = o->version;
     e->env.loop = o->loop;
     e->env.state_dir = o->state_dir;
-    e->born_ms = loop_now(o->loop);
     e->sink = (struct flow_sink){ tcp_sink, udp_sink, ping_sink };
     e->ways = ways_dialer();
     e->tun = (struct plat_tun_got){ .tun_fd = -1, .dns_udp = { -1, -1 }, .dns_tcp = { -1, -1 } };
@@ -463,10 +462,22 @@ enum mode eng_mode(const struct engine *e)
 
 void eng_set_mode(struct engine *e, enum mode m)
 {
+    int r;
+
     if (m == e->mode)
         return;
     log_info(LOG_MAIN, "mode %s", mode_names[m]);
     e->mode = m;
+    if ((r = plat_worker_mode(e->worker, m)) < 0)
+        log_warn(LOG_MAIN, "the mode is in force but would not survive a crash: %s", err_str(r));
+}
+
+void eng_resume(struct engine *e)
+{
+    int m = e->worker->mode;
+
+    if (m >= 0 && m <= MODE_DIRECT) /* else a worker of ours did not say it */
+        eng_set_mode(e, (enum mode)m);
 }
 
 int eng_select(struct engine *e, struct outbound *group, const char *member)
@@ -510,7 +521,7 @@ static void rates(const struct engine *e, uint64_t *up, uint64_t *down)
 void eng_status(struct engine *e, struct eng_status *st)
 {
     memset(st, 0, sizeof(*st));
-    st->uptime_ms = loop_now(e->loop) - e->born_ms;
+    st->uptime_ms = loop_now(e->loop) - e->worker->born_ms;
     st->up_total = e->up_total;
     st->down_total = e->down_total;
     rates(e, &st->up_rate, &st->down_rate);

@@ -87,6 +87,8 @@ struct eng_opts {
  * long as the engine. */
 int eng_new(const struct eng_opts *o, const struct cfg_input *profile, const struct cfg_input *local, struct engine **out);
 void eng_free(struct engine *e);
+/* After plat_worker_ready(): the mode a person chose holds on, also when this worker took the place of one that died. */
+void eng_resume(struct engine *e);
 /* Parses and checks everything first, then swaps; flows live on. local NULL: the local file that was last in use. offered: the files came from the
  * supervisor (on_reload), which keeps them for a worker to come and puts their routes in force; any other is used until the next reload or restart,
  * and its routes are not. -EINVAL: the old one keeps running, and d, the caller's to print and free, says why; it borrows bytes and names. */

@@ -156,7 +156,7 @@ struct engine {
 
     struct list_head flows;
     uint32_t n_flows, max_flows, n_tcp;
-    uint64_t next_id, born_ms, up_total, down_total;
+    uint64_t next_id, up_total, down_total;
     uint8_t uuid_key[8];
     struct flow *closed[CLOSED_MAX]; /* ring of kept records */
     uint32_t closed_at;

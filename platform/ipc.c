@@ -173,6 +173,11 @@ static const char *check_listen(const struct msg_listen *l)
     return NULL;
 }
 
+static const char *check_mode(const struct msg_mode *m)
+{
+    return m->kept == 1 && m->mode < PLAT_MODES_MAX ? NULL : "there is no such mode";
+}
+
 const char *ipc_check(const struct msg *m)
 {
     switch (m->type) {
@@ -180,6 +185,7 @@ const char *ipc_check(const struct msg *m)
     case MSG_ROUTE: return check_route(&m->route);
     case MSG_OWNER: return m->owner.inode ? NULL : "a socket has a number";
     case MSG_LISTEN: return check_listen(&m->listen);
+    case MSG_MODE: return check_mode(&m->mode);
     case MSG_READY:
     case MSG_PROBE:
     case MSG_KEPT:

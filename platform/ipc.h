@@ -7,7 +7,7 @@
  *   MSG_ROUTE x n, then MSG_TUN   ──►                                 at start, and after MSG_RELOAD
  *                                 ◄──   MSG_TUN_OK + descriptors, or MSG_FAILED
  *   MSG_READY                     ──►                                 rules, routes, redirect go in; the profile is in use
- *                                 ◄──   MSG_READY_OK, or MSG_FAILED
+ *                                 ◄──   MSG_READY_OK, or MSG_FAILED   with the mode a worker before it was in
  *   MSG_AGAIN                     ──►                                 read them again, as on SIGHUP
  *                                 ◄──   MSG_RELOAD + profile, local   they were; or MSG_UNREAD
  *   MSG_KEPT                      ──►                                 they were refused: the old ones stay
@@ -16,6 +16,7 @@
  *   MSG_LISTEN                    ──►                                 a socket on a port below 1024
  *                                 ◄──   MSG_LISTENING + descriptor
  *   MSG_PROBE                     ──►                                 a name for the machine's own resolver to be asked about: its query should come here
+ *   MSG_MODE                      ──►                                 the mode is another: kept for a worker to come
  *                                 ◄──   MSG_STOP                      on SIGTERM
  *
  * Marks have a channel of their own (below).
@@ -37,7 +38,8 @@ enum msg_type {
     MSG_LISTEN,
     MSG_PROBE,
     MSG_AGAIN,
-    MSG_LAST_OF_WORKER = MSG_AGAIN,
+    MSG_MODE,
+    MSG_LAST_OF_WORKER = MSG_MODE,
     MSG_TUN_OK,
     MSG_READY_OK,
     MSG_FAILED,
@@ -71,6 +73,13 @@ struct msg {
             uint16_t dns_port;
             uint32_t table, rule_prio;
         } ok;
+        struct msg_ready_ok {
+            uint64_t born_ms; /* the supervisor, by the monotonic clock */
+            struct msg_mode {
+                uint8_t kept, mode; /* kept: there is one */
+            } mode;
+        } ready_ok;
+        struct msg_mode mode;
         struct msg_failed {
             int32_t err; /* -errno */
             char why[WHY_MAX];

@@ -75,6 +75,8 @@ struct plat_worker {
     /* The answer to plat_worker_listen(): a socket, handed over, or -errno. May be NULL. */
     void (*on_listening)(struct plat_worker *w, const struct endpoint *at, bool udp, int fd);
     void *owner;
+    uint64_t born_ms; /* from plat_worker_ready() on: when the supervisor began, by loop_clock() */
+    int mode;         /* and what the last plat_worker_mode() said, maybe in a worker before this one; -1 = nothing yet */
     bool told_stop, took_profile; /* private, as what follows */
     bool mark_said;
     int marks; /* the channel; -1 = none */
@@ -96,6 +98,10 @@ int plat_worker_ready(struct plat_worker *w, char why[256]);
 int plat_worker_again(struct plat_worker *w);
 /* Watches the message socket on the loop from now on. */
 int plat_worker_watch(struct plat_worker *w, struct loop *l);
+
+#define PLAT_MODES_MAX 8
+/* The engine's mode is another, a number below PLAT_MODES_MAX: a worker that takes our place hears of it. It lives as long as the supervisor. 0 or -err. */
+int plat_worker_mode(struct plat_worker *w, int mode);
 
 /* Asks for a bound (and listening) non-blocking socket on a port below 1024, which this process may not open. 0: on_listening comes; or -errno. */
 int plat_worker_listen(struct plat_worker *w, const struct endpoint *at, bool udp);

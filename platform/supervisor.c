@@ -85,6 +85,7 @@ struct sup {
     bool may_ask;        /* it counts: at the first start and after SIGHUP */
     bool asked;          /* it is complete */
 
+    struct msg_mode mode; /* said last; means something to workers only */
     struct owners owners; /* of the sockets it asked about last */
 };
 
@@ -333,6 +334,7 @@ static void answered_reload(struct sup *s)
 
 static const char *on_ready(struct sup *s, const struct msg *m)
 {
+    struct msg ok = ipc_msg(MSG_READY_OK);
     bool reload = s->state == SUP_RELOAD;
     char why[WHY_MAX] = "";
     int r = 0;
@@ -349,7 +351,9 @@ static const char *on_ready(struct sup *s, const struct msg *m)
         s->ready_ms = loop_clock();
         announce(s);
     }
-    tell(s, ipc_msg(MSG_READY_OK), NULL, 0);
+    ok.ready_ok.born_ms = s->born_ms;
+    ok.ready_ok.mode = s->mode;
+    tell(s, ok, NULL, 0);
     answered_reload(s);
     return NULL;
 }
@@ -396,6 +400,12 @@ static const char *on_again(struct sup *s, const struct msg *m)
     return NULL;
 }
 
+static const char *on_mode(struct sup *s, const struct msg *m)
+{
+    s->mode = m->mode;
+    return NULL;
+}
+
 static const struct expected {
     enum msg_type type;
     unsigned states;
@@ -409,6 +419,7 @@ static const struct expected {
     { MSG_LISTEN, 1u << SUP_START | 1u << SUP_BUILT | 1u << SUP_READY | 1u << SUP_RELOAD, on_listen },
     { MSG_PROBE, 1u << SUP_READY | 1u << SUP_RELOAD, on_probe },
     { MSG_AGAIN, 1u << SUP_READY | 1u << SUP_RELOAD, on_again },
+    { MSG_MODE, 1u << SUP_READY | 1u << SUP_RELOAD, on_mode },
 };
 
 static const char *take(struct sup *s, const struct msg *m)

@@ -193,7 +193,11 @@ int plat_worker_ready(struct plat_worker *w, char why[256])
     int fds[MSG_FDS], n = 0, r = ask(w, &m, MSG_READY_OK, fds, &n, why);
 
     w->took_profile = r == 0;
-    return r;
+    if (r < 0)
+        return r;
+    w->born_ms = m.ready_ok.born_ms;
+    w->mode = m.ready_ok.mode.kept ? m.ready_ok.mode.mode : -1;
+    return 0;
 }
 
 int plat_worker_listen(struct plat_worker *w, const struct endpoint *at, bool udp)
@@ -243,6 +247,14 @@ int plat_worker_again(struct plat_worker *w)
 {
     struct msg m = ipc_msg(MSG_AGAIN);
 
+    return send_patiently(w->io.fd, &m);
+}
+
+int plat_worker_mode(struct plat_worker *w, int mode)
+{
+    struct msg m = ipc_msg(MSG_MODE);
+
+    m.mode = (struct msg_mode){ 1, (uint8_t)mode };
     return send_patiently(w->io.fd, &m);
 }
 

@@ -63,6 +63,33 @@ step "nothing went out in clear"
 [ "$(clear_packets)" = 0 ] || fail "$(clear_packets) packets in clear"
 ok
 
+mode() { [ "$(ctl mode)" = "$1" ]; }
+step "the mode a person chose lives as long as the supervisor, and so does the time it is up"
+mode rule || fail "it is $(ctl mode)"
+ctl mode direct >/dev/null && mode direct || fail "it cannot be chosen"
+up=$(ctl status --json | jq .uptime_s)
+[ "$up" -ge $((2 * KILLS)) ] || fail "up $up s after $KILLS kills"
+for signal in ABRT KILL; do # at SEGV sanitizers would speak
+    pid=$(shunt_worker)
+    kill -$signal "$pid"
+    replaced() { [ -n "$(shunt_worker)" ] && [ "$(shunt_worker)" != "$pid" ] && ctl mode; }
+    wait_for 5 replaced || fail "no new worker after SIG$signal"
+    mode direct || fail "it is $(ctl mode) after SIG$signal"
+    sleep 1.2 # one that was ready for a second was no early death
+done
+in_app $PEER exchange 4 via-ss.test 9000 1000 || fail "no path"
+grep 'via-ss.test:9000' "$DIR/shunt.log" | tail -n 1 | grep -q '| DIRECT |' || fail "the flow went by rules: $(tail -n 1 "$DIR/shunt.log")"
+ctl mode rule >/dev/null
+kill -KILL "$(shunt_worker)"
+ok
+step "... and goes with a stop in order"
+wait_for 5 mode rule || fail "it is $(ctl mode)"
+ctl mode direct >/dev/null && mode direct || fail "it cannot be chosen"
+shunt_stop || fail "exit status $?"
+shunt_start "$DIR/p.yaml"
+mode rule || fail "it is $(ctl mode)"
+ok
+
 step "SIGKILL of the supervisor alone: worker and TUN are gone, the network is back within 1 s"
 worker=$(shunt_worker)
 kill -KILL "$SHUNT_PID"; wait "$SHUNT_PID" 2>/dev/null; SHUNT_PID=

@@ -369,6 +369,18 @@ static void a_question_names_a_socket(void **state)
     assert_null(ipc_check(&m));
 }
 
+static void a_mode_is_a_small_number(void **state)
+{
+    struct msg m = ipc_msg(MSG_MODE);
+
+    assert_non_null(ipc_check(&m)); /* none is said */
+    for (int kept = 0; kept < 256; kept++)
+        for (int mode = 0; mode < 256; mode++) {
+            m.mode = (struct msg_mode){ (uint8_t)kept, (uint8_t)mode };
+            assert_int_equal(!ipc_check(&m), kept == 1 && mode < PLAT_MODES_MAX);
+        }
+}
+
 static void only_what_a_worker_says(void **state)
 {
     for (uint32_t type = 0; type < 1000; type++) {
@@ -376,7 +388,7 @@ static void only_what_a_worker_says(void **state)
         bool of_worker = type == MSG_TUN || type == MSG_READY || type == MSG_KEPT || type == MSG_PROBE || type == MSG_AGAIN;
 
         m.type = type;
-        if (type == MSG_ROUTE || type == MSG_OWNER || type == MSG_LISTEN)
+        if (type == MSG_ROUTE || type == MSG_OWNER || type == MSG_LISTEN || type == MSG_MODE)
             continue;
         assert_int_equal(!ipc_check(&m), of_worker);
     }
@@ -424,7 +436,7 @@ int main(void)
         cmocka_unit_test(routes_are_of_their_kind),
         cmocka_unit_test(a_question_names_a_socket),
         cmocka_unit_test(sockets_that_need_privilege),
-        cmocka_unit_test(only_what_a_worker_says),
+        cmocka_unit_test(a_mode_is_a_small_number), cmocka_unit_test(only_what_a_worker_says),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -70,28 +70,42 @@ static int sealed(int from)
     return r;
 }
 
+const char *before_why(int err)
+{
+    return err == -EFBIG ? "larger than 64 MiB: this is no profile" : err == -ESPIPE ? "a pipe is read once, at the start" : strerror(-err);
+}
+
 static int refused(const char *name, int err)
 {
-    fprintf(stderr, "shunt: %s: %s\n", name, err == -EFBIG ? "larger than 64 MiB: this is no profile" : strerror(-err));
+    fprintf(stderr, "shunt: %s: %s\n", name, before_why(err));
     return err;
 }
 
-int before_file(const char *name)
+/* Whoever is at its other end could let us wait, deaf to signals. Devices are let through: /dev/null is one, and O_NONBLOCK is enough for the others. */
+static bool is_pipe(int fd)
+{
+    struct stat st;
+
+    return fstat(fd, &st) < 0 || S_ISFIFO(st.st_mode) || S_ISSOCK(st.st_mode);
+}
+
+int before_file(const char *name, bool again)
 {
     bool in = !strcmp(name, "-");
-    int from = in ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC), r = from < 0 ? -errno : sealed(from);
+    int from = in ? STDIN_FILENO : open(name, O_RDONLY | O_CLOEXEC | (again ? O_NONBLOCK : 0));
+    int r = from < 0 ? -errno : again && (in || is_pipe(from)) ? -ESPIPE : sealed(from);
 
     if (from >= 0 && !in)
         close(from);
     return r < 0 ? refused(in ? "standard input" : name, r) : r;
 }
 
-int before_optional_file(const char *name)
+int before_optional_file(const char *name, bool again)
 {
     int r;
 
     if (name && (access(name, F_OK) == 0 || errno != ENOENT))
-        return before_file(name);
+        return before_file(name, again);
     return (r = sealed(-1)) < 0 ? refused("memory file", r) : r;
 }
 

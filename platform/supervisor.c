@@ -145,14 +145,16 @@ static void files_close(struct files *f)
 /* Reads both (anew); what came by standard input is there already. 0, or -errno with the reason printed. */
 static int files_read(struct sup *s, struct files *f)
 {
+    bool again = s->taken.profile >= 0;
+
     f->local = -1;
-    if (s->taken.profile >= 0 && !strcmp(s->run->profile, "-"))
+    if (again && !strcmp(s->run->profile, "-"))
         f->profile = fcntl(s->taken.profile, F_DUPFD_CLOEXEC, 0);
     else
-        f->profile = before_file(s->run->profile);
+        f->profile = before_file(s->run->profile, again);
     if (f->profile < 0)
         return f->profile;
-    if ((f->local = s->run->need_local ? before_file(s->run->local) : before_optional_file(s->run->local)) >= 0)
+    if ((f->local = s->run->need_local ? before_file(s->run->local, again) : before_optional_file(s->run->local, again)) >= 0)
         return 0;
     close_fd(&f->profile);
     return f->local;
@@ -491,7 +493,7 @@ static void tell_unread(struct sup *s, int err)
 {
     struct msg m = ipc_msg(MSG_UNREAD);
 
-    snprintf(m.failed.why, sizeof(m.failed.why), "the profile or the local file cannot be read: %s", strerror(-err));
+    snprintf(m.failed.why, sizeof(m.failed.why), "the profile or the local file cannot be read: %s", before_why(err));
     tell(s, m, NULL, 0);
 }
 

@@ -16,10 +16,13 @@
 
 /* ---- before.c: what must hold before anything is changed ---- */
 
-/* A file as a sealed memory file; "-" is standard input. The descriptor, or -errno, with the reason printed. */
-int before_file(const char *name);
+/* A file as a sealed memory file; "-" is standard input. again: while signals must be heard, so it waits for nothing, and a pipe is -ESPIPE. The descriptor, or -errno,
+ * with the reason printed. */
+int before_file(const char *name, bool again);
 /* The same; empty when the name is NULL or there is no such file. */
-int before_optional_file(const char *name);
+int before_optional_file(const char *name, bool again);
+/* What such an error means. */
+const char *before_why(int err);
 /* One shunt per network namespace: a descriptor that holds the place, or -1 with the reason printed (quietly: not printed). */
 int before_instance(bool quietly);
 /* Nobody else may run under the worker's id in this network namespace. Waits up to 1 s for a worker that is just dying. The other's pid, or 0. */

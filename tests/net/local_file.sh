@@ -82,6 +82,32 @@ in_app curl -sf --unix-socket "$DIR/state/shunt.sock" -X PUT http://localhost/co
 decides b.test:80 direct && decides mine.test:80 direct && decides other.test:80 reject || fail "the payload does not decide, or the local file is lost"
 ctl status --json | jq -e '[.skipped[] | select(.code == "locked-key")] | length == 1' >/dev/null || fail "$(ctl status --json | jq .skipped)"
 ok
+shunt_stop || fail "exit status $?"
+
+step "files that are pipes are read at the start; SIGHUP and reload say that they cannot be, and wait for nobody"
+mkfifo "$DIR/pipe"
+: >"$DIR/shunt.log"
+cat "$DIR/own.yaml" >"$DIR/pipe" &
+shunt_start "$DIR/pipe"
+decides mine.test:80 direct && decides other.test:80 reject || fail "$(ctl explain mine.test:80)"
+hup
+wait_for 3 said "$DIR/pipe: a pipe is read once" || fail "$(tail -n 5 "$DIR/shunt.log")"
+sleep 100 <>"$DIR/pipe" & # a writer that never writes
+writer=$!
+ctl reload 2>&1 | grep -q 'a pipe is read once' || fail "reload: $(ctl reload 2>&1)"
+kill $writer
+decides mine.test:80 direct || fail "the old one is not in use"
+ok
+step "... nor does SIGTERM"
+kill -TERM "$SHUNT_PID"
+wait_for 4 gone "$SHUNT_PID" || { kill -KILL "$SHUNT_PID"; fail "it hangs"; }
+shunt_stop || fail "exit status $?"
+ok
+step "/dev/stdin, when it is a pipe"
+exec {anonymous}< <(cat "$DIR/own.yaml")
+STDIN=/dev/fd/$anonymous shunt_start /dev/stdin
+decides mine.test:80 direct || fail "$(ctl explain mine.test:80)"
+ok
 step "SIGTERM leaves the machine as it was"
 shunt_stop || fail "exit status $?"
 net_state >"$DIR/after"

@@ -519,3 +519,14 @@ void layer_start(struct layer *y)
     y->later = STREAM_READABLE;
     loop_defer(y->loop, &y->turn);
 }
+
+void layer_fail(struct layer *y, int err)
+{
+    unsigned what = STREAM_FAILED | (y->waits_read ? STREAM_READABLE : 0);
+
+    if (failed(y) || y->closing)
+        return;
+    fail(y, err);
+    y->waits_read = y->waits_write = false;
+    stream_ready(&y->s, what);
+}

@@ -86,6 +86,8 @@ struct layer {
 void layer_init(struct layer *y, const struct layer_ops *ops, struct loop *l, struct stream *down);
 /* For a layer that talks first: sets hold; open() is called at the end of the turn, without a byte, to begin. */
 void layer_start(struct layer *y);
+/* From a timer of the protocol: it is over, and whoever has the stream is told. Nothing, once it is over anyway. */
+void layer_fail(struct layer *y, int err);
 
 /* --- for the protocol's functions --- */
 

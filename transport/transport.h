@@ -2,7 +2,8 @@
  * transport.h - streams on top of streams: TLS, WebSocket, HTTP disguises, HTTP/2, gRPC
  *
  * Every transport takes a connected stream over and gives one back. One that must talk first (a handshake) is on hold (core/layer.h): its
- * owner sets on_ready and waits for WRITABLE (open) or FAILED (any later call says why). Nobody limits how long that takes but the owner.
+ * owner sets on_ready and waits for WRITABLE (open) or FAILED (any later call says why). Nobody limits how long that takes but the owner;
+ * what goes on when he has his stream already has a limit of its own.
  */
 #ifndef TRANSPORT_TRANSPORT_H
 #define TRANSPORT_TRANSPORT_H
@@ -105,7 +106,7 @@ struct ws_config {
 /* Takes down over; c is not needed afterwards. *up is on hold until the server agreed; with early_max or fast it is open at once, because
  * the request waits for the first bytes (or a flush). 0: on hold; 1: open; -ENOMEM.
  *
- * Fails with -ERR_STATUS when the server's answer is not 101, -ERR_PROTO, -ERR_EARLY. WebSocket has no half-close: shutdown only ends
+ * Fails with -ERR_STATUS when the server's answer is not 101, -ERR_PROTO, -ERR_EARLY; -ERR_SILENT: no answer 10 s after the request. WebSocket has no half-close: shutdown only ends
  * writing, close says goodbye. An upgrade passes shutdown on. */
 int ws_start(const struct ws_config *c, struct loop *l, struct stream *down, struct stream **up);
 

@@ -11,7 +11,8 @@
  *
  * The request is made at once, but for two things that may wait for the first bytes: early data, which rides in the request (base64url, in
  * a header or at the end of the path), and a fast upgrade, where the first bytes follow it in a write of their own. Then the layer is open
- * at once; with early data it is on hold again from the request until the server's word.
+ * at once; with early data it is on hold again from the request until the server's word. Whoever opened it is done by then, so the time
+ * that the word may take is limited here.
  */
 #include <errno.h>
 #include <openssl/evp.h>
@@ -29,6 +30,7 @@
 #define FRAME_HEAD  8 /* of ours: 2, length 2, mask 4 */
 #define CONTROL_MAX 125
 #define EARLY_MAX   8192 /* what any server may be asked to take in a header */
+#define ANSWER_MS   10000
 #define GUID        "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
 
 enum opcode { WS_MORE, WS_TEXT, WS_BINARY, WS_CLOSE = 8, WS_PING, WS_PONG };
@@ -40,6 +42,7 @@ struct ws {
     uint64_t left;                /* payload bytes of the frame that is being read */
     char accept[29];              /* what the server must answer to our key */
     char *before, *early, *after; /* the request, and the header for what rides in the middle (NULL: bare); until it is sent */
+    struct timer limit;           /* from then until it is answered */
 };
 
 static struct ws *of(struct layer *y)
@@ -143,10 +146,16 @@ static int put_request(struct ws *w, struct cursor *from)
     if ((r = put_text(w, w->before)) == 0 && (r = put_early(w, from)) == 0)
         r = put_text(w, w->after);
     forget_request(w);
+    timer_set(w->y.loop, &w->limit, ANSWER_MS);
     return r;
 }
 
 /* ---- the answer ---- */
+
+static void on_limit(struct timer *t)
+{
+    layer_fail(&container_of(t, struct ws, limit)->y, -ERR_SILENT);
+}
 
 static int refused(const struct http_head *h)
 {
@@ -179,6 +188,7 @@ static int read_answer(struct ws *w)
         return -ERR_PROTO;
     layer_eat(&w->y, h.text.len);
     w->answered = true;
+    timer_cancel(&w->limit);
     w->y.hold = false;
     w->y.raw_in = w->upgrade;
     return 1;
@@ -344,6 +354,7 @@ static int ws_eof(struct layer *y)
 
 static void ws_fini(struct layer *y)
 {
+    timer_cancel(&of(y)->limit);
     forget_request(of(y));
     free(of(y));
 }
@@ -365,6 +376,7 @@ int ws_start(const struct ws_config *c, struct loop *l, struct stream *down, str
         free(w);
         return r;
     }
+    w->limit.cb = on_limit;
     w->upgrade = c->upgrade;
     w->early_max = c->upgrade ? 0 : c->early_max < EARLY_MAX ? c->early_max : EARLY_MAX;
     layer_init(&w->y, c->upgrade ? &upgrade_ops : &ws_ops, l, down);

@@ -5,11 +5,24 @@
 
 #include <openssl/evp.h>
 #include <stdio.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
 
 #include "core/layer.h"
 #include "transport/transport.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
+
+static uint64_t fake_ms; /* 0: the true clock */
+
+int clock_gettime(clockid_t id, struct timespec *t)
+{
+    if (!fake_ms)
+        return (int)syscall(SYS_clock_gettime, id, t);
+    *t = (struct timespec){ (time_t)(fake_ms / 1000), (long)(fake_ms % 1000) * 1000000 };
+    return 0;
+}
 
 /* ---- the server ---- */
 
@@ -550,6 +563,40 @@ static void test_an_upgrade_turns_raw(void **state)
     }
 }
 
+/* Such a stream is open before its request goes, so nobody else looks at the clock. */
+static void test_a_server_that_never_answers_early_data_or_a_fast_upgrade(void **state)
+{
+    for (int fast = 0; fast < 2; fast++)
+        for (int answers = 0; answers < 2; answers++) {
+            struct ws_config c = plain;
+            struct rig *r;
+
+            c.early_max = 2048;
+            c.upgrade = c.fast = fast;
+            fake_ms = 5000000;
+            r = rig_open(&c, NULL, 1);
+            fake_ms += 60000; /* nothing was asked yet */
+            turns(r, 2);
+            r->us.send = 5;
+            talk_start(&r->us);
+            turns(r, 2);
+            fake_ms += 9900;
+            turns(r, 2);
+            assert_int_equal(r->us.err, 0);
+            assert_true(server_got_head(&r->v));
+            if (answers && fast)
+                server_say(&r->v, switching, strlen(switching));
+            else if (answers)
+                server_accept(&r->v);
+            turns(r, 3);
+            fake_ms += 200;
+            turns(r, 2);
+            assert_int_equal(r->us.err, answers ? 0 : -ERR_SILENT);
+            rig_close(r);
+        }
+    fake_ms = 0;
+}
+
 static void test_a_disguise_is_two_heads(void **state)
 {
     for (size_t t = 0; t < COUNT(tempers); t++)
@@ -651,6 +698,7 @@ int main(void)
         cmocka_unit_test(test_early_data_rides_in_the_request),
         cmocka_unit_test(test_a_silent_client_sends_the_request_without_early_data),
         cmocka_unit_test(test_an_upgrade_turns_raw),
+        cmocka_unit_test(test_a_server_that_never_answers_early_data_or_a_fast_upgrade),
         cmocka_unit_test(test_a_disguise_is_two_heads),
         cmocka_unit_test(test_the_first_bytes_follow_the_disguise_at_once),
         cmocka_unit_test(test_heads),

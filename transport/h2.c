@@ -11,6 +11,9 @@
  * Reading: the connection reads by itself. What comes for a stream waits in its rx, and only what its reader took opens the window again,
  * so a slow reader holds at most one window. Windows begin small and double while the reader keeps up.
  *
+ * A connection can die without a word (another network, a NAT that forgot it). Who writes on one that has been quiet for a while has it
+ * asked with a PING, and all its streams fail when nothing at all comes back.
+ *
  * One list has the streams with news; they are told when the bytes at hand are digested, never from inside a call of theirs. The connection
  * lives as long as its owner or a stream has a reference.
  */
@@ -31,6 +34,9 @@
 #define FRAME_ROOM   (16384 + 9 + 1024)
 #define READS_MAX    16
 #define LINGER_MS    5000
+#define QUIET_MS     5000 /* nothing was heard: is it alive? */
+#define REPLY_MS     5000
+#define ASK_MAX      2 /* with no HEADERS or DATA of the server between: grpc-go takes a few more PINGs for an attack, and hangs up */
 #define FIELDS_MAX   32
 #define STREAMS_UNTOLD                                                                                                                     \
     256 /* at a time, until the server has said how many; RFC 9113 sets no limit, and one that is refused may be tried again */
@@ -54,8 +60,9 @@ struct h2_conn {
     uint8_t *out; /* pooled: frames not yet taken below */
     uint32_t out_at, n_out;
     struct list_head streams, news;
-    unsigned ping_ms;
-    struct timer ping, linger;
+    unsigned ping_ms, n_asked;
+    uint64_t heard_ms; /* when the other end gave its last sign of life */
+    struct timer ping, reply, linger;
     struct job again, reap;
 };
 
@@ -124,6 +131,7 @@ static void conn_reap(struct job *j)
 static void close_down(struct h2_conn *c, int err)
 {
     timer_cancel(&c->ping);
+    timer_cancel(&c->reply);
     timer_cancel(&c->linger);
     job_cancel(&c->again);
     if (c->down) {
@@ -150,6 +158,25 @@ static void conn_fail(struct h2_conn *c, int err)
     list_each_safe (n, tmp, &c->streams)
         stream_fail(container_of(n, struct h2_stream, node), err);
     close_down(c, err);
+}
+
+/* ---- is it alive? ---- */
+
+static void alive(struct h2_conn *c)
+{
+    c->heard_ms = loop_now(c->loop);
+    timer_cancel(&c->reply);
+}
+
+/* Before something is written: the PING goes with it. */
+static void ask_if_quiet(struct h2_conn *c)
+{
+    if (c->err || timer_armed(&c->reply) || c->n_asked >= ASK_MAX || loop_now(c->loop) - c->heard_ms <= QUIET_MS)
+        return;
+    if (nghttp2_submit_ping(c->ng, NGHTTP2_FLAG_NONE, NULL) != 0)
+        return;
+    c->n_asked++;
+    timer_set(c->loop, &c->reply, REPLY_MS);
 }
 
 /* ---- output ---- */
@@ -315,6 +342,8 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
     struct h2_stream *k = f->hd.stream_id ? nghttp2_session_get_stream_user_data(ng, f->hd.stream_id) : NULL;
     struct h2_conn *c = arg;
 
+    if (f->hd.type == NGHTTP2_HEADERS || f->hd.type == NGHTTP2_DATA)
+        c->n_asked = 0;
     if (f->hd.type == NGHTTP2_GOAWAY)
         c->goaway = true;
     if (f->hd.type == NGHTTP2_PING && (f->hd.flags & NGHTTP2_FLAG_ACK))
@@ -356,6 +385,7 @@ static void digest(struct h2_conn *c, const uint8_t *b, size_t n)
     ssize_t r = nghttp2_session_mem_recv(c->ng, b, n);
 
     c->heard = true;
+    alive(c);
     if (r < 0)
         conn_fail(c, r == NGHTTP2_ERR_NOMEM || r == NGHTTP2_ERR_CALLBACK_FAILURE ? -ENOMEM : -ERR_PROTO);
 }
@@ -428,8 +458,10 @@ static void on_down(struct stream *down, unsigned what)
 {
     struct h2_conn *c = down->owner;
 
-    if (what & STREAM_WRITABLE)
+    if (what & STREAM_WRITABLE) {
         c->full = false;
+        alive(c); /* somebody takes what we sent */
+    }
     turn(c, what);
 }
 
@@ -447,6 +479,14 @@ static void on_ping(struct timer *t)
     else if (nghttp2_submit_ping(c->ng, NGHTTP2_FLAG_NONE, NULL) == 0)
         c->ping_out = true;
     arm_ping(c);
+    turn(c, 0);
+}
+
+static void on_no_reply(struct timer *t)
+{
+    struct h2_conn *c = container_of(t, struct h2_conn, reply);
+
+    conn_fail(c, -ETIMEDOUT);
     turn(c, 0);
 }
 
@@ -507,7 +547,9 @@ struct h2_conn *h2_conn_new(struct loop *l, struct stream *down, unsigned ping_s
     c->refs = 1;
     c->loop = l;
     c->ping_ms = ping_s * 1000;
+    c->heard_ms = loop_now(l);
     c->ping.cb = on_ping;
+    c->reply.cb = on_no_reply;
     c->linger.cb = on_linger;
     c->again.cb = on_again;
     c->reap.cb = conn_reap;
@@ -628,6 +670,7 @@ static ssize_t h2_write(struct stream *s, const struct iovec *iov, int n)
         return k->err;
     if (k->shut || k->gone)
         return -EPIPE;
+    ask_if_quiet(k->c);
     k->from = &from;
     nghttp2_session_resume_data(k->c->ng, k->id);
     push(k->c);

@@ -119,7 +119,8 @@ struct h2_request {
 };
 
 /* A connection over a stream (TLS with "h2" chosen), which it takes over. ping_s: a PING after so much silence, and the end when nobody
- * answers it; 0: none. The caller has a reference. NULL without memory. */
+ * answers it; 0: none of its own. Whatever ping_s: one that is written on after 5 s of silence is asked, and has 5 s to say anything at all, or
+ * it fails with -ETIMEDOUT. The caller has a reference. NULL without memory. */
 struct h2_conn;
 struct h2_conn *h2_conn_new(struct loop *l, struct stream *down, unsigned ping_s);
 /* Drops the caller's reference: the connection ends with its last stream, at once when there is none. */

@@ -565,6 +565,67 @@ static void test_silence_is_asked_and_then_the_end(void **state)
     fake_ms = ping_s = 0;
 }
 
+/* What was kept for later flows may be dead since: whoever writes on it must not wait for minutes, and the profile need not ask for pings. */
+static void test_a_connection_that_was_quiet_is_asked_when_it_is_used(void **state)
+{
+    for (int dead = 0; dead < 2; dead++) {
+        struct rig *r;
+
+        fake_ms = 5000000;
+        r = rig_open(NULL, 0);
+        open_stream(r, 0, 10);
+        talk_start(&r->us[0]);
+        turns(r, 3);
+        fake_ms += 4000;
+        loop_turn(r->l, 0);
+        open_stream(r, 1, 10);
+        talk_start(&r->us[1]);
+        turns(r, 3);
+        assert_int_equal(r->w.n_pings, 0); /* it spoke a moment ago */
+        fake_ms += 60000;
+        turns(r, 3);
+        assert_int_equal(r->w.n_pings, 0); /* nobody wants anything */
+        open_stream(r, 2, 10);
+        talk_start(&r->us[2]);
+        if (!dead)
+            turns(r, 3);
+        assert_int_equal(r->w.n_pings, !dead);
+        fake_ms += 4900;
+        loop_turn(r->l, 0);
+        assert_true(h2_conn_usable(r->c));
+        fake_ms += 200;
+        loop_turn(r->l, 0);
+        assert_int_equal(h2_conn_usable(r->c), !dead);
+        for (unsigned i = 0; i < 3; i++)
+            assert_int_equal(r->us[i].err, dead ? -ETIMEDOUT : 0);
+        rig_close(r);
+    }
+    fake_ms = 0;
+}
+
+/* A flow that only sends, with a server that only confirms: some servers count PINGs, and hang up. */
+static void test_who_only_sends_does_not_ask_for_ever(void **state)
+{
+    struct rig *r;
+
+    fake_ms = 5000000;
+    r = rig_open(NULL, 0);
+    open_stream(r, 0, 10);
+    talk_start(&r->us[0]);
+    turns(r, 3);
+    for (int i = 0; i < 6; i++) {
+        fake_ms += 10000;
+        loop_turn(r->l, 0);
+        r->us[0].send += 10;
+        talk_start(&r->us[0]);
+        turns(r, 3);
+    }
+    assert_int_equal(r->us[0].err, 0);
+    assert_int_equal(r->w.n_pings, 2);
+    rig_close(r);
+    fake_ms = 0;
+}
+
 /* ---- gRPC ---- */
 
 static struct stream *grpc_on(struct rig *r, size_t send)
@@ -692,6 +753,8 @@ int main(void)
         cmocka_unit_test(test_streams_outlive_the_owners_reference),
         cmocka_unit_test(test_a_server_that_speaks_something_else),
         cmocka_unit_test(test_silence_is_asked_and_then_the_end),
+        cmocka_unit_test(test_a_connection_that_was_quiet_is_asked_when_it_is_used),
+        cmocka_unit_test(test_who_only_sends_does_not_ask_for_ever),
         cmocka_unit_test(test_the_message_as_published),
         cmocka_unit_test(test_messages_of_every_size),
         cmocka_unit_test(test_messages_from_the_server),

@@ -6,6 +6,7 @@
  *
  * How many there are is the profile's: max-connections (1 when nothing is said), min-streams (a new connection only when all have so many),
  * max-streams (without max-connections: a new one when all have so many). A connection that nobody uses for a minute is given up.
+ * In another network all are: each ends with its last stream. The one that is being made stays, since it has yet to show that it works.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -182,13 +183,32 @@ int grpc_pool_open(struct under_dial *x, struct stream **out)
     return 0;
 }
 
+static void drop_all(struct grpc_pool *p)
+{
+    list_each_safe (n, tmp, &p->conns)
+        drop(p, container_of(n, struct pooled, node));
+}
+
+void out_set_moved(struct out_set *s)
+{
+    list_each_safe (n, tmp, &s->pools)
+        drop_all(container_of(n, struct grpc_pool, of_set));
+}
+
+void grpc_pool_init(struct grpc_pool *p, struct out_set *s)
+{
+    list_init(&p->conns);
+    list_init(&p->waiting);
+    list_append(&s->pools, &p->of_set);
+}
+
 void grpc_pool_fini(struct grpc_pool *p)
 {
+    list_del(&p->of_set);
     if (p->dial)
         under_cancel(p->dial);
     free(p->dial);
     p->dial = NULL;
     timer_cancel(&p->idle);
-    list_each_safe (n, tmp, &p->conns)
-        drop(p, container_of(n, struct pooled, node));
+    drop_all(p);
 }

@@ -90,6 +90,8 @@ struct outbound *out_find_any(struct out_set *s, const char *name);
 /* Offers all names that out_find() knows to a search for "did you mean", but for those of entries that make no sense, and of `but` (NULL: none), which
  * asks and does not mean itself. */
 void out_offer(struct out_set *s, const struct outbound *but, struct cfg_guess *g);
+/* The network is another one: connections that are kept for later flows are not used for new ones any more. Flows that are on them go on. */
+void out_set_moved(struct out_set *s);
 /* ids 0 .. out_count()-1: what there is, in the order of the profile, whether it can be dialled or not. Entries that make no sense are found by name
  * too and have ids from out_count() on, so that a rule naming one rejects its flows (dial: -ERR_UNSUPPORTED) instead of not existing; they are in no
  * group. NULL past the end. */

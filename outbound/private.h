@@ -68,6 +68,7 @@ struct out_set {
     uint32_t n_results;      /* of delay tests so far, and changes of mind: what groups chose before is old */
     struct map chains;       /* struct chain: links of relays, made when first used */
     uint32_t n_chains;
+    struct list_head pools;  /* struct grpc_pool: connections that are kept */
 };
 
 /* A zeroed outbound of a type in the set's arena; not yet in the set. NULL without memory. */

@@ -379,6 +379,7 @@ struct out_set *out_set_new(struct profile *p, const struct out_env *env, struct
     s->refs = 1;
     s->profile = p;
     s->env = env;
+    list_init(&s->pools);
     r = build(&b);
     build_fini(&b);
     if (r == 0)

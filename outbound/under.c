@@ -94,8 +94,7 @@ int under_init(struct under *u, struct outbound *o, const struct opt_tls *tls, c
                const struct under_defaults *d, const struct opt_src *s)
 {
     *u = (struct under){ .o = o, .tls = tls, .net = net };
-    list_init(&u->pool.conns);
-    list_init(&u->pool.waiting);
+    grpc_pool_init(&u->pool, o->set);
     u->name = name_of(u, d);
     if (net && net->kind == OPT_NET_XHTTP)
         return out_unsupported(o, "the transport xhttp is not supported");
@@ -107,8 +106,7 @@ int under_init_plugin(struct under *u, struct outbound *o, const struct opt_plug
     static const struct under_defaults none;
 
     *u = (struct under){ .o = o, .plugin = plugin->kind ? plugin : NULL, .tls = &plugin->tls, .name = plugin->host };
-    list_init(&u->pool.conns);
-    list_init(&u->pool.waiting);
+    grpc_pool_init(&u->pool, o->set);
     if (plugin->kind && plugin->kind != OPT_OBFS && plugin->kind != OPT_V2RAY)
         return out_unsupported(o, "plugin %s is not supported", opt_plugin_names[plugin->kind]);
     return plugin->kind == OPT_V2RAY && plugin->tls.on ? init_tls(u, &none, s) : 0;

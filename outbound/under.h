@@ -13,7 +13,7 @@
 /* HTTP/2 connections that gRPC streams share. */
 struct under_dial;
 struct grpc_pool {
-    struct list_head conns, waiting;
+    struct list_head of_set, conns, waiting;
     unsigned n_conns;
     struct under_dial *dial; /* for the connection that is being made, or NULL */
     struct timer idle;
@@ -68,6 +68,7 @@ void under_conclude(struct under_dial *x, struct stream *s, int err);
 
 /* grpc_pool.c: a stream over the pool. 1: *out is one; 0: x waits, under_conclude() comes from the loop; -err. */
 int grpc_pool_open(struct under_dial *x, struct stream **out);
+void grpc_pool_init(struct grpc_pool *p, struct out_set *s);
 void grpc_pool_fini(struct grpc_pool *p);
 
 #endif

@@ -547,6 +547,30 @@ static void test_a_lost_connection_is_replaced_and_an_idle_one_given_up(void **s
     }
 }
 
+/* What was made in the old network has no way to its server any more: flows that are on it see to that themselves, new ones do not go there. */
+static void test_in_another_network_a_new_connection_is_made(void **state)
+{
+    struct call c[2];
+    struct h2_peer p[2];
+
+    for (int i = 0; i < 2; i++) {
+        call(&c[i], "grpc");
+        peer_open(&p[i], 100);
+        assert_true(world_until(&w, &c[i].done));
+        flush(&c[i]);
+        for (int k = 0; k < 10; k++)
+            peer_turn(&p[i]);
+        out_set_moved(w.set);
+    }
+    for (int i = 0; i < 2; i++) {
+        assert_int_equal(p[i].n_streams, 1);
+        assert_int_equal(stream_write(c[i].s, NULL, 0), 0); /* they go on */
+        call_hang_up(&c[i]);
+        assert_true(ended(p[i].fd)); /* and were the last */
+        peer_close(&p[i]);
+    }
+}
+
 /* A connection waits for the address of its server, and finding that needs a connection: who asks for the answer must not wait for it. */
 static void test_no_waiting_in_a_circle(void **state)
 {
@@ -636,6 +660,7 @@ int main(void)
         T(test_a_new_connection_when_all_have_max_streams),
         T(test_all_who_wait_hear_that_it_failed),
         T(test_a_lost_connection_is_replaced_and_an_idle_one_given_up),
+        T(test_in_another_network_a_new_connection_is_made),
         T(test_no_waiting_in_a_circle),
         T(test_gone_while_one_is_made),
     };

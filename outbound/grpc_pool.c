@@ -85,7 +85,8 @@ static int open_on(struct grpc_pool *p, struct pooled *c, struct stream **out)
     struct under *u = under_of(p);
     const struct opt_grpc *g = &u->net->grpc;
     struct http_field fields[] = { { "content-type", "application/grpc" }, { "te", "trailers" }, { "user-agent", g->user_agent } };
-    struct h2_request q = { "POST", u->client ? "https" : "http", u->name, g->path, fields, 3 };
+    char host[UNDER_HOST_MAX];
+    struct h2_request q = { "POST", u->client ? "https" : "http", under_host(u, u->name, host), g->path, fields, 3 };
     struct stream *h2;
     int r = h2_open(c->conn, &q, &h2);
 

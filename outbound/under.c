@@ -131,16 +131,15 @@ static const char *any_of(const struct cfg_strs *s)
     return s->v[dice % s->n];
 }
 
-/* The host as HTTP says it: with the port, if it is nobody's default. */
-static const char *http_host(const struct under *u, const char *host, char buf[HOST_MAX + 8])
+const char *under_host(const struct under *u, const char *host, char buf[UNDER_HOST_MAX])
 {
     bool is_server = host == u->o->server, v6 = strchr(host, ':') != NULL, bare = u->o->port == 80 || u->o->port == 443;
 
     if (!is_server || (bare && !v6))
         return host;
-    snprintf(buf, HOST_MAX + 8, v6 ? "[%s]" : "%s", host);
+    snprintf(buf, UNDER_HOST_MAX, v6 ? "[%s]" : "%s", host);
     if (!bare)
-        snprintf(buf + strlen(buf), HOST_MAX + 8 - strlen(buf), ":%u", u->o->port);
+        snprintf(buf + strlen(buf), UNDER_HOST_MAX - strlen(buf), ":%u", u->o->port);
     return buf;
 }
 
@@ -187,7 +186,7 @@ static int start_ws(struct under_dial *x, const struct opt_ws *w, struct stream 
 {
     const char *host = opt_header(&w->headers, "Host");
     struct http_field fields[FIELDS_MAX];
-    char buf[HOST_MAX + 8];
+    char buf[UNDER_HOST_MAX];
     struct ws_config c = { .path = w->path,
                            .fields = fields,
                            .early_header = w->early_data_header,
@@ -195,14 +194,14 @@ static int start_ws(struct under_dial *x, const struct opt_ws *w, struct stream 
                            .fast = w->fast_open,
                            .early_max = w->max_early_data > 0 ? (size_t)w->max_early_data : 0 };
 
-    c.host = http_host(x->u, host && *host ? host : x->u->name, buf);
+    c.host = under_host(x->u, host && *host ? host : x->u->name, buf);
     c.n_fields = fields_of(&w->headers, fields);
     return ws_start(&c, x->o->env->loop, x->s, up);
 }
 
 static int start_http(struct under_dial *x, const struct opt_http *h, struct stream **up)
 {
-    char *text = NULL, buf[HOST_MAX + 8];
+    char *text = NULL, buf[UNDER_HOST_MAX];
     size_t size;
     FILE *f = open_memstream(&text, &size);
     int r = -ENOMEM;
@@ -211,7 +210,7 @@ static int start_http(struct under_dial *x, const struct opt_http *h, struct str
         return -ENOMEM;
     fprintf(f, "%s %s HTTP/1.1\r\n", h->method, any_of(&h->paths));
     if (!opt_header(&h->headers, "Host"))
-        fprintf(f, "Host: %s\r\n", http_host(x->u, x->u->name, buf));
+        fprintf(f, "Host: %s\r\n", under_host(x->u, x->u->name, buf));
     for (uint32_t i = 0; i < h->headers.n; i++)
         fprintf(f, "%s: %s\r\n", h->headers.v[i].name, any_of(&h->headers.v[i].values));
     if (fclose(f) == 0)

@@ -62,6 +62,10 @@ struct under_dial {
 int under_start(struct under_dial *x, struct outbound *o, struct under *u, const struct dest *to, enum lookup_for why);
 void under_cancel(struct under_dial *x); /* harmless when not running; no callback after */
 
+/* A host as HTTP says it; the node's server with its port, if that is nobody's default, and in brackets if it needs them. Returns host, or buf. */
+#define UNDER_HOST_MAX (HOST_MAX + 8)
+const char *under_host(const struct under *u, const char *host, char buf[UNDER_HOST_MAX]);
+
 /* For the pool: the way as far as TLS only; and the end of a wait. */
 int under_start_tls(struct under_dial *x, struct outbound *o, struct under *u);
 void under_conclude(struct under_dial *x, struct stream *s, int err);

@@ -311,7 +311,7 @@ struct h2_peer {
     int fd;
     nghttp2_session *ng;
     unsigned n_streams;
-    char path[64], user_agent[64];
+    char path[64], authority[64], user_agent[64];
 };
 
 static ssize_t peer_send(nghttp2_session *ng, const uint8_t *b, size_t n, int flags, void *arg)
@@ -328,6 +328,8 @@ static int peer_header(nghttp2_session *ng, const nghttp2_frame *f, const uint8_
 
     if (!strcmp((const char *)name, ":path"))
         snprintf(p->path, sizeof(p->path), "%s", value);
+    if (!strcmp((const char *)name, ":authority"))
+        snprintf(p->authority, sizeof(p->authority), "%s", value);
     if (!strcmp((const char *)name, "user-agent"))
         snprintf(p->user_agent, sizeof(p->user_agent), "%s", value);
     return 0;
@@ -424,6 +426,28 @@ static void test_streams_share_a_connection(void **state)
     for (int i = 0; i < 5; i++)
         call_hang_up(&c[i]);
     peer_close(&p);
+}
+
+static void test_what_grpc_calls_the_server(void **state)
+{
+    static const char *const nodes[] = { "grpc", "grpc v6" };
+    char want[64];
+
+    for (int i = 0; i < 2; i++) {
+        struct call c;
+        struct h2_peer p;
+
+        call(&c, nodes[i]);
+        peer_open(&p, 100);
+        assert_true(world_until(&w, &c.done));
+        flush(&c);
+        for (int k = 0; k < 10; k++)
+            peer_turn(&p);
+        snprintf(want, sizeof(want), i ? "[::ffff:127.0.0.1]:%u" : "a.test", port);
+        assert_string_equal(p.authority, want);
+        call_hang_up(&c);
+        peer_close(&p);
+    }
 }
 
 static void test_cancelled_between_the_pool_and_done(void **state)
@@ -626,6 +650,7 @@ static int setup(void **state)
              "  - &g {<<: *n, name: grpc, tls: false, network: grpc, grpc-opts: {grpc-service-name: svc}}\n"
              "  - {<<: *g, name: grpc tls, tls: true}\n"
              "  - {<<: *g, name: grpc name, server: some.name}\n"
+             "  - {<<: *g, name: grpc v6, server: '::ffff:127.0.0.1', servername: ''}\n"
              "  - {<<: *g, name: pair, grpc-opts: {grpc-service-name: svc, max-connections: 2, min-streams: 2}}\n"
              "  - {<<: *g, name: max2, grpc-opts: {grpc-service-name: svc, max-streams: 2}}\n",
              port);
@@ -655,6 +680,7 @@ int main(void)
         T(test_who_believes_anybody_is_known),
         T(test_roots_of_the_profile),
         T(test_streams_share_a_connection),
+        T(test_what_grpc_calls_the_server),
         T(test_cancelled_between_the_pool_and_done),
         T(test_as_many_connections_as_the_profile_wants),
         T(test_a_new_connection_when_all_have_max_streams),

@@ -90,6 +90,15 @@ static const char *name_of(const struct under *u, const struct under_defaults *d
     return host && *host ? host : u->o->server;
 }
 
+/* Clients that know no h2 in clear, as mihomo, make such profiles work. */
+static bool needs_tls(const struct opt_transport *net, const struct opt_src *s)
+{
+    if (!net || net->kind != OPT_NET_H2)
+        return false;
+    opt_warn(s, opt_find(s, "tls") ? "tls" : "network", "bad-value", "network: h2 needs tls: true; TLS is used");
+    return true;
+}
+
 int under_init(struct under *u, struct outbound *o, const struct opt_tls *tls, const struct opt_transport *net,
                const struct under_defaults *d, const struct opt_src *s)
 {
@@ -98,7 +107,7 @@ int under_init(struct under *u, struct outbound *o, const struct opt_tls *tls, c
     u->name = name_of(u, d);
     if (net && net->kind == OPT_NET_XHTTP)
         return out_unsupported(o, "the transport xhttp is not supported");
-    return tls && tls->on ? init_tls(u, d, s) : 0;
+    return tls && (tls->on || needs_tls(net, s)) ? init_tls(u, d, s) : 0;
 }
 
 int under_init_plugin(struct under *u, struct outbound *o, const struct opt_plugin *plugin, const struct opt_src *s)

@@ -48,6 +48,16 @@ static void turns(int n)
 
 /* ---- the server ---- */
 
+static char offered[64]; /* of the last hello: the protocols, each behind its length */
+
+static int choose_first(SSL *ssl, const unsigned char **out, unsigned char *len, const unsigned char *in, unsigned n, void *arg)
+{
+    snprintf(offered, sizeof(offered), "%.*s", (int)n, in);
+    *out = in + 1;
+    *len = in[0];
+    return SSL_TLSEXT_ERR_OK;
+}
+
 static SSL *accept_tls(int fd)
 {
     SSL *ssl = SSL_new(ctx);
@@ -309,14 +319,16 @@ static void test_roots_of_the_profile(void **state)
 
 struct h2_peer {
     int fd;
+    SSL *ssl; /* or NULL */
     nghttp2_session *ng;
     unsigned n_streams;
-    char path[64], authority[64], user_agent[64];
+    char path[64], authority[64], user_agent[64], encoding[64];
 };
 
 static ssize_t peer_send(nghttp2_session *ng, const uint8_t *b, size_t n, int flags, void *arg)
 {
-    ssize_t r = write(((struct h2_peer *)arg)->fd, b, n);
+    struct h2_peer *p = arg;
+    ssize_t r = p->ssl ? SSL_write(p->ssl, b, (int)n) : write(p->fd, b, n);
 
     return r > 0 ? r : errno == EAGAIN ? NGHTTP2_ERR_WOULDBLOCK : NGHTTP2_ERR_CALLBACK_FAILURE;
 }
@@ -330,6 +342,8 @@ static int peer_header(nghttp2_session *ng, const nghttp2_frame *f, const uint8_
         snprintf(p->path, sizeof(p->path), "%s", value);
     if (!strcmp((const char *)name, ":authority"))
         snprintf(p->authority, sizeof(p->authority), "%s", value);
+    if (!strcmp((const char *)name, "accept-encoding"))
+        snprintf(p->encoding, sizeof(p->encoding), "%s", value);
     if (!strcmp((const char *)name, "user-agent"))
         snprintf(p->user_agent, sizeof(p->user_agent), "%s", value);
     return 0;
@@ -368,7 +382,7 @@ static void peer_turn(struct h2_peer *p)
     ssize_t n;
 
     loop_turn(w.loop, 1);
-    while ((n = read(p->fd, b, sizeof(b))) > 0)
+    while ((n = p->ssl ? SSL_read(p->ssl, b, sizeof(b)) : read(p->fd, b, sizeof(b))) > 0)
         assert_int_equal(nghttp2_session_mem_recv(p->ng, b, (size_t)n), n);
     assert_int_equal(nghttp2_session_send(p->ng), 0);
 }
@@ -376,6 +390,7 @@ static void peer_turn(struct h2_peer *p)
 static void peer_close(struct h2_peer *p)
 {
     nghttp2_session_del(p->ng);
+    SSL_free(p->ssl);
     close(p->fd);
     turns(3);
 }
@@ -618,6 +633,32 @@ static void test_no_waiting_in_a_circle(void **state)
     peer_close(&p);
 }
 
+/* As other clients do; in clear it would have been a surprise, and no server listens like that. */
+static void test_h2_is_over_tls_also_when_the_profile_forgot_it(void **state)
+{
+    char yaml[512];
+    struct h2_peer p;
+    struct call c;
+
+    world_close(&w);
+    snprintf(yaml, sizeof(yaml),
+             "proxies:\n  - {name: v, type: vless, server: 127.0.0.1, port: %u, uuid: u, skip-cert-verify: true, network: h2}\n", port);
+    world_open(&w, yaml);
+    assert_int_equal(w.d.n, 1);
+    assert_non_null(strstr(w.d.items[0].message, "network: h2 needs tls: true"));
+    call(&c, "v");
+    peer_open(&p, 100);
+    p.ssl = accept_tls(p.fd);
+    assert_string_equal(offered, "\2h2");
+    assert_true(world_until(&w, &c.done));
+    flush(&c);
+    for (int k = 0; k < 10; k++)
+        peer_turn(&p);
+    assert_int_equal(p.n_streams, 1);
+    call_hang_up(&c);
+    peer_close(&p);
+}
+
 /* The profile goes while a connection is being made. */
 static void test_gone_while_one_is_made(void **state)
 {
@@ -638,6 +679,7 @@ static int setup(void **state)
     port = 0;
     listener = world_listen("127.0.0.1", SOCK_STREAM, &port);
     ctx = tlspeer_ctx(&id, 0);
+    SSL_CTX_set_alpn_select_cb(ctx, choose_first, NULL);
     ident_free(&id);
     snprintf(yaml, sizeof(yaml),
              "proxies:\n"
@@ -688,6 +730,7 @@ int main(void)
         T(test_a_lost_connection_is_replaced_and_an_idle_one_given_up),
         T(test_in_another_network_a_new_connection_is_made),
         T(test_no_waiting_in_a_circle),
+        T(test_h2_is_over_tls_also_when_the_profile_forgot_it),
         T(test_gone_while_one_is_made),
     };
 

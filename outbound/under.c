@@ -65,6 +65,7 @@ static int init_tls(struct under *u, const struct under_defaults *d, const struc
 {
     static const char *const http[] = { "http/1.1" }, *const h2[] = { "h2" };
     int kind = u->net ? u->net->kind : u->plugin ? OPT_NET_WS : OPT_NET_TCP;
+    bool own = u->tls->has_alpn && (kind == OPT_NET_TCP || (kind == OPT_NET_WS && d->alpn)); /* ws: trojan's list counts, that of others does not */
     struct tls_config cfg = { .name = u->name, .skip_verify = u->tls->skip_verify, .pin = u->tls->pinned ? u->tls->pin : NULL };
 
     if (u->tls->reality)
@@ -74,8 +75,8 @@ static int init_tls(struct under *u, const struct under_defaults *d, const struc
     note_fingerprint(u->tls);
     cfg.roots = u->o->set->roots;
     cfg.must_alpn = kind == OPT_NET_H2 || kind == OPT_NET_GRPC;
-    cfg.alpn = cfg.must_alpn ? h2 : kind != OPT_NET_TCP ? http : u->tls->has_alpn ? u->tls->alpn.v : d->alpn;
-    cfg.n_alpn = kind != OPT_NET_TCP ? 1 : u->tls->has_alpn ? u->tls->alpn.n : d->n_alpn;
+    cfg.alpn = cfg.must_alpn ? h2 : own ? u->tls->alpn.v : kind != OPT_NET_TCP ? http : d->alpn;
+    cfg.n_alpn = own ? u->tls->alpn.n : kind != OPT_NET_TCP ? 1 : d->n_alpn;
     u->o->unverified = cfg.skip_verify && !cfg.pin;
     return make_client(u, &cfg, s);
 }

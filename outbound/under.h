@@ -32,7 +32,7 @@ struct under {
 
 /* What a type has when the profile does not say. */
 struct under_defaults {
-    const char *const *alpn; /* over plain TCP; over a transport it is what the transport needs */
+    const char *const *alpn; /* over plain TCP; over a transport it is what the transport needs. NULL: the profile has no say over ws, either */
     unsigned n_alpn;
     bool servername_from_ws; /* without a name the Host header of ws-opts is it */
 };

@@ -633,6 +633,39 @@ static void test_no_waiting_in_a_circle(void **state)
     peer_close(&p);
 }
 
+/* Over ws it is http/1.1, but trojan's own word counts. */
+static void test_which_protocols_are_offered_to_a_server_of_ws(void **state)
+{
+    static const struct {
+        const char *entry, *want;
+    } cases[] = {
+        { "type: trojan, password: p", "\10http/1.1" },
+        { "type: trojan, password: p, alpn: [h2, http/1.1]", "\2h2\10http/1.1" },
+        { "type: trojan, password: p, alpn: []", "" },
+        { "type: vless, uuid: u, tls: true, alpn: [h2]", "\10http/1.1" },
+    };
+
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        char yaml[512];
+        struct call c;
+        SSL *ssl;
+        int fd;
+
+        world_close(&w);
+        snprintf(yaml, sizeof(yaml), "proxies:\n  - {name: v, %s, server: 127.0.0.1, port: %u, skip-cert-verify: true, network: ws}\n",
+                 cases[i].entry, port);
+        world_open(&w, yaml);
+        offered[0] = 0;
+        call(&c, "v");
+        assert_true((fd = world_accept(&w, listener)) >= 0);
+        ssl = accept_tls(fd);
+        assert_string_equal(offered, cases[i].want);
+        out_cancel(c.o, &c.d);
+        SSL_free(ssl);
+        close(fd);
+    }
+}
+
 /* As other clients do; in clear it would have been a surprise, and no server listens like that. */
 static void test_h2_is_over_tls_also_when_the_profile_forgot_it(void **state)
 {
@@ -730,6 +763,7 @@ int main(void)
         T(test_a_lost_connection_is_replaced_and_an_idle_one_given_up),
         T(test_in_another_network_a_new_connection_is_made),
         T(test_no_waiting_in_a_circle),
+        T(test_which_protocols_are_offered_to_a_server_of_ws),
         T(test_h2_is_over_tls_also_when_the_profile_forgot_it),
         T(test_gone_while_one_is_made),
     };

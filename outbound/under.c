@@ -231,7 +231,8 @@ static int start_http(struct under_dial *x, const struct opt_http *h, struct str
 
 static int start_h2(struct under_dial *x, const struct opt_h2 *h, struct stream **up)
 {
-    struct h2_request q = { .method = "PUT", .scheme = x->u->client ? "https" : "http", .authority = any_of(&h->hosts), .path = h->path };
+    const struct http_field identity = { "accept-encoding", "identity" };
+    struct h2_request q = { "PUT", x->u->client ? "https" : "http", any_of(&h->hosts), h->path, &identity, 1 };
     struct h2_conn *c = h2_conn_new(x->o->env->loop, x->s, 0);
     int r;
 

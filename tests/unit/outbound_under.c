@@ -688,6 +688,8 @@ static void test_h2_is_over_tls_also_when_the_profile_forgot_it(void **state)
     for (int k = 0; k < 10; k++)
         peer_turn(&p);
     assert_int_equal(p.n_streams, 1);
+    assert_string_equal(p.authority, "www.example.com");
+    assert_string_equal(p.encoding, "identity"); /* else a server in between may compress the answer */
     call_hang_up(&c);
     peer_close(&p);
 }

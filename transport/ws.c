@@ -75,13 +75,31 @@ static void make_key(char key[25], char accept[29])
     EVP_EncodeBlock((uint8_t *)accept, sum, 20);
 }
 
+/* A blank would end the path. */
+static void put_path(FILE *f, const char *path)
+{
+    for (; *path; path++)
+        fprintf(f, (uint8_t)*path <= ' ' ? "%%%02X" : "%c", (uint8_t)*path);
+}
+
+/* Does the request have it anyway? */
+static bool is_ours(const struct ws_config *c, const char *name)
+{
+    static const char *const ours[] = { "Host", "Upgrade", "Connection", "Sec-WebSocket-Version", "Sec-WebSocket-Key" };
+
+    for (size_t i = 0; i < sizeof(ours) / sizeof(ours[0]); i++)
+        if (!strcasecmp(name, ours[i]))
+            return true;
+    return c->early_max && !c->upgrade && c->early_header && !strcasecmp(name, c->early_header);
+}
+
 static void put_fields(FILE *f, const struct ws_config *c, const char *key)
 {
     fprintf(f, " HTTP/1.1\r\nHost: %s\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n", c->host);
     if (!c->upgrade)
         fprintf(f, "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n", key);
     for (unsigned i = 0; i < c->n_fields; i++)
-        if (strcasecmp(c->fields[i].name, "Host") != 0)
+        if (!is_ours(c, c->fields[i].name))
             fprintf(f, "%s: %s\r\n", c->fields[i].name, c->fields[i].value);
 }
 
@@ -97,7 +115,8 @@ static int make_request(struct ws *w, const struct ws_config *c)
         return -ENOMEM;
     if (!(f = open_memstream(&w->before, &size)))
         return -ENOMEM;
-    fprintf(f, "GET %s", c->path);
+    fputs("GET ", f);
+    put_path(f, c->path);
     if (w->early)
         put_fields(f, c, key);
     if (fclose(f) != 0 || !(f = open_memstream(&w->after, &size)))

@@ -248,6 +248,34 @@ static void test_the_request(void **state)
     rig_close(r);
 }
 
+/* Profiles have paths with blanks, and repeat what every request has: many a server answers 400 to either. */
+static void test_the_request_with_what_profiles_have(void **state)
+{
+    static const struct http_field twice[] = {
+        { "connection", "close" }, { "upgrade", "h2c" },  { "Sec-WebSocket-Version", "8" },
+        { "Sec-WebSocket-Key", "x" }, { "sec-early", "y" }, { "X-More", "a b" },
+    };
+    struct ws_config c = { .host = "h", .path = "/a b\tc%20?d e", .fields = twice, .n_fields = COUNT(twice), .early_header = "Sec-Early" };
+
+    for (int early = 0; early < 2; early++) {
+        struct rig *r;
+        char want[512];
+
+        c.early_max = early ? 100 : 0;
+        r = rig_open(&c, NULL, early);
+        if (early)
+            assert_int_equal(stream_write(r->s, &(struct iovec){ "hello", 5 }, 1), 5);
+        turns(r, 2);
+        assert_true(server_got_head(&r->v));
+        snprintf(want, sizeof(want),
+                 "GET /a%%20b%%09c%%20?d%%20e HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+                 "Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: %s\r\n%sX-More: a b\r\n%s\r\n",
+                 asked(&r->v, "Sec-WebSocket-Key"), early ? "" : "sec-early: y\r\n", early ? "Sec-Early: aGVsbG8\r\n" : "");
+        assert_string_equal(r->v.head, want);
+        rig_close(r);
+    }
+}
+
 static void test_answers_that_mean_no(void **state)
 {
     static const struct {
@@ -689,6 +717,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_the_accept_value_of_the_rfc),
         cmocka_unit_test(test_the_request),
+        cmocka_unit_test(test_the_request_with_what_profiles_have),
         cmocka_unit_test(test_answers_that_mean_no),
         cmocka_unit_test(test_a_server_that_hangs_up_or_never_ends_its_head),
         cmocka_unit_test(test_bytes_both_ways_through_every_temper),

@@ -86,7 +86,7 @@ static int open_on(struct grpc_pool *p, struct pooled *c, struct stream **out)
     const struct opt_grpc *g = &u->net->grpc;
     struct http_field fields[] = { { "content-type", "application/grpc" }, { "te", "trailers" }, { "user-agent", g->user_agent } };
     char host[UNDER_HOST_MAX];
-    struct h2_request q = { "POST", u->client ? "https" : "http", under_host(u, u->name, host), g->path, fields, 3 };
+    struct h2_request q = { "POST", u->client ? "https" : "http", under_host(u, u->name, host), g->path, fields, 3, &u->ear };
     struct stream *h2;
     int r = h2_open(c->conn, &q, &h2);
 

@@ -5,6 +5,7 @@
  * to it did counts: an application that resets its connection says nothing about the node.
  */
 #include <errno.h>
+#include <stdio.h>
 
 #include "outbound/private.h"
 
@@ -43,6 +44,12 @@ static const struct hint {
 #define N_HINTS (sizeof(hints) / sizeof(hints[0]))
 _Static_assert(N_HINTS <= 32, "a bit for each in struct outbound");
 
+/* A proxy that is HTTP itself has no transport. */
+static const char *text_of(const struct outbound *o, unsigned i)
+{
+    return hints[i].err == -ERR_STATUS && o->ops == &http_ops ? "check type, port and tls: an HTTP proxy that allows CONNECT is wanted" : hints[i].text;
+}
+
 static void say(struct outbound *o, unsigned bit, const char *what, const char *hint)
 {
     char name[OUT_NAME_MAX];
@@ -59,16 +66,21 @@ static struct outbound *node_of(struct outbound *o)
     return o->origin ? o->origin : o;
 }
 
-/* Is that one of them? */
-static bool note(struct outbound *o, int err)
+#define WHAT_MAX 600
+
+/* Is that one of them? said: what the server did, in its own words; NULL: it had none. */
+static bool note(struct outbound *o, int err, const char *said)
 {
+    char what[WHAT_MAX];
+
     o = node_of(o);
     if (o->ops->action != OUT_PROXY && err != -ENODEV) /* what is direct has no server, but it can have an interface */
         return false;
     for (unsigned i = 0; i < N_HINTS; i++)
         if (hints[i].err == err) {
             o->last_err = err;
-            say(o, i, err_str(err), hints[i].text);
+            snprintf(what, sizeof(what), said ? "%s (%s)" : "%s", err_str(err), said);
+            say(o, i, what, text_of(o, i));
             return true;
         }
     return false;
@@ -76,13 +88,18 @@ static bool note(struct outbound *o, int err)
 
 void out_note_error(struct outbound *o, int err)
 {
-    note(o, err);
+    note(o, err, NULL);
+}
+
+void out_note_answer(struct outbound *o, int err, const char *said)
+{
+    note(o, err, said);
 }
 
 void out_note_silence(struct outbound *o, uint64_t up)
 {
     if (up && !o->answered)
-        note(o, -ERR_UNANSWERED);
+        note(o, -ERR_UNANSWERED, NULL);
 }
 
 const char *out_hint(const struct outbound *o)
@@ -91,7 +108,7 @@ const char *out_hint(const struct outbound *o)
         return NULL;
     for (unsigned i = 0; i < N_HINTS; i++)
         if (hints[i].err == o->last_err)
-            return hints[i].text;
+            return text_of(o, i);
     return NULL;
 }
 
@@ -105,6 +122,6 @@ void out_note_end(struct outbound *o, uint64_t up, uint64_t down, int err)
     }
     if (o->answered && (err == -ERR_PROTO || err == -ERR_EARLY))
         return; /* once it has worked, a connection that breaks, or that its server refuses, says nothing about it */
-    if ((err > -ERR_BASE || !note(o, err)) && !down) /* errno may be the application's doing */
+    if ((err > -ERR_BASE || !note(o, err, NULL)) && !down) /* errno may be the application's doing */
         out_note_silence(o, up);
 }

@@ -46,6 +46,7 @@ static const struct opt_part http_parts[] = {
 
 struct connect {
     struct layer y;
+    struct http *node;
     size_t len;
     char *request; /* until it is sent */
 };
@@ -63,13 +64,16 @@ static void forget_request(struct connect *c)
     c->request = NULL;
 }
 
+static bool has_user(const struct http *n)
+{
+    return n->user && *n->user;
+}
+
 /* What an answer means for the flow: some are about the proxy, most about the destination. */
-static int verdict(int status)
+static int verdict(int status, bool user)
 {
     switch (status) {
-    case 403: return -ERR_RULE;
-    case 405:
-    case 501: return -ERR_UNSUPPORTED;
+    case 403: return user ? -ERR_AUTH : -ERR_RULE;
     case 401: /* tinyproxy's word for a wrong password */
     case 407: return -ERR_AUTH;
     case 500:
@@ -78,6 +82,17 @@ static int verdict(int status)
     case 504: return -ETIMEDOUT;
     default: return status / 100 == 2 ? 0 : -ERR_STATUS;
     }
+}
+
+static int refused(struct outbound *o, int err, const struct http_head *h)
+{
+    bool method = h->status == 405 || h->status == 501;
+    char said[HTTP_SAID], both[HTTP_SAID + 40];
+
+    snprintf(both, sizeof(both), "%s%s", method ? "CONNECT is not allowed: " : "", http_said(h, said));
+    if (err == -ERR_AUTH || err == -ERR_STATUS)
+        out_note_answer(o, err, both);
+    return err;
 }
 
 static int connect_open(struct layer *y, struct cursor *to)
@@ -96,8 +111,8 @@ static int connect_open(struct layer *y, struct cursor *to)
     layer_eat(y, h.text.len);
     if (h.status / 100 == 1)
         return 1;
-    if ((r = verdict(h.status)) < 0)
-        return r;
+    if ((r = verdict(h.status, has_user(c->node))) < 0)
+        return refused(&c->node->o, r, &h);
     y->hold = false;
     y->raw_in = y->raw_out = true;
     return 1;
@@ -140,7 +155,7 @@ static void put_credentials(FILE *f, const struct http *n)
 {
     char both[USER_MAX + 2], text[(USER_MAX + 2) / 3 * 4 + 8];
 
-    if (!n->user || !*n->user)
+    if (!has_user(n))
         return;
     snprintf(both, sizeof(both), "%s:%s", n->user, n->password ? n->password : "");
     EVP_EncodeBlock((uint8_t *)text, (uint8_t *)both, (int)strlen(both));
@@ -183,14 +198,16 @@ static int make_request(struct connect *c, const struct http *n, const struct de
 
 static int http_wrap(struct outbound *o, const struct dial *d, uint8_t command, struct stream *down, struct stream **up)
 {
+    struct http *n = container_of(o, struct http, o);
     struct connect *c = calloc(1, sizeof(*c));
-    int r = c ? make_request(c, container_of(o, struct http, o), &d->to) : -ENOMEM;
+    int r = c ? make_request(c, n, &d->to) : -ENOMEM;
 
     if (r < 0) {
         if (c)
             connect_fini(&c->y);
         return r;
     }
+    c->node = n;
     layer_init(&c->y, &connect_ops, o->env->loop, down);
     layer_start(&c->y);
     *up = &c->y.s;

@@ -39,6 +39,8 @@ const char *registry_guess(struct cfg_guess *g, struct diag *d, const char *type
 
 /* Says why this build cannot dial a node, and returns -ERR_UNSUPPORTED: for init. */
 int out_unsupported(struct outbound *o, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
+/* An HTTP answer of its server that means no: out_note_error(err) with what it said (made safe) in the log. */
+void out_note_answer(struct outbound *o, int err, const char *said);
 /* A name for people: control bytes escaped, cut to fit. Returns buf. */
 #define OUT_NAME_MAX 128
 const char *out_quote(const char *name, char buf[OUT_NAME_MAX]);

@@ -100,10 +100,16 @@ static bool needs_tls(const struct opt_transport *net, const struct opt_src *s)
     return true;
 }
 
+static void on_refused(struct http_ear *e, const char *said)
+{
+    out_note_answer(container_of(e, struct under, ear)->o, -ERR_STATUS, said);
+}
+
 int under_init(struct under *u, struct outbound *o, const struct opt_tls *tls, const struct opt_transport *net,
                const struct under_defaults *d, const struct opt_src *s)
 {
     *u = (struct under){ .o = o, .tls = tls, .net = net };
+    u->ear.refused = on_refused;
     grpc_pool_init(&u->pool, o->set);
     u->name = name_of(u, d);
     if (net && net->kind == OPT_NET_XHTTP)
@@ -116,6 +122,7 @@ int under_init_plugin(struct under *u, struct outbound *o, const struct opt_plug
     static const struct under_defaults none;
 
     *u = (struct under){ .o = o, .plugin = plugin->kind ? plugin : NULL, .tls = &plugin->tls, .name = plugin->host };
+    u->ear.refused = on_refused;
     grpc_pool_init(&u->pool, o->set);
     if (plugin->kind && plugin->kind != OPT_OBFS && plugin->kind != OPT_V2RAY)
         return out_unsupported(o, "plugin %s is not supported", opt_plugin_names[plugin->kind]);
@@ -174,7 +181,7 @@ static int step_obfs(struct under_dial *x, struct stream **up)
         r = obfs_tls_new(x->o->env->loop, p->host, x->s, up);
     } else {
         obfs_http_head(p->host, x->o->port, head);
-        r = http_cloak_start(head, true, x->o->env->loop, x->s, up);
+        r = http_cloak_start(head, true, &x->u->ear, x->o->env->loop, x->s, up);
     }
     return r < 0 ? r : 1;
 }
@@ -202,6 +209,7 @@ static int start_ws(struct under_dial *x, const struct opt_ws *w, struct stream 
                            .early_header = w->early_data_header,
                            .upgrade = w->http_upgrade,
                            .fast = w->fast_open,
+                           .ear = &x->u->ear,
                            .early_max = w->max_early_data > 0 ? (size_t)w->max_early_data : 0 };
 
     c.host = under_host(x->u, host && *host ? host : x->u->name, buf);
@@ -224,7 +232,7 @@ static int start_http(struct under_dial *x, const struct opt_http *h, struct str
     for (uint32_t i = 0; i < h->headers.n; i++)
         fprintf(f, "%s: %s\r\n", h->headers.v[i].name, any_of(&h->headers.v[i].values));
     if (fclose(f) == 0)
-        r = http_cloak_start(text, true, x->o->env->loop, x->s, up);
+        r = http_cloak_start(text, true, &x->u->ear, x->o->env->loop, x->s, up);
     free(text);
     return r < 0 ? r : 1;
 }
@@ -232,7 +240,7 @@ static int start_http(struct under_dial *x, const struct opt_http *h, struct str
 static int start_h2(struct under_dial *x, const struct opt_h2 *h, struct stream **up)
 {
     const struct http_field identity = { "accept-encoding", "identity" };
-    struct h2_request q = { "PUT", x->u->client ? "https" : "http", any_of(&h->hosts), h->path, &identity, 1 };
+    struct h2_request q = { "PUT", x->u->client ? "https" : "http", any_of(&h->hosts), h->path, &identity, 1, &x->u->ear };
     struct h2_conn *c = h2_conn_new(x->o->env->loop, x->s, 0);
     int r;
 

@@ -27,6 +27,7 @@ struct under {
     const struct opt_plugin *plugin; /* NULL: none */
     const char *name;                /* SNI, and what HTTP calls the host */
     struct tls_client *client;
+    struct http_ear ear;
     struct grpc_pool pool;
 };
 

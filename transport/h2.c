@@ -77,6 +77,7 @@ struct h2_stream {
     uint32_t window, since_grown;
     struct cursor *from; /* while write() runs */
     int status, err;
+    struct http_ear *ear;
     bool waits_read, waits_write, shut, eof, gone; /* gone: for libnghttp2 */
     struct job reap;
 };
@@ -316,6 +317,19 @@ static int number(const uint8_t *b, size_t n)
     return n ? v : 9999;
 }
 
+static void refused(struct h2_stream *k, const char *what, int n)
+{
+    char said[32];
+
+    if (k->eof || k->err)
+        return;
+    snprintf(said, sizeof(said), "%s %d", what, n);
+    log_dbg(LOG_OUT, "h2: %s", said);
+    if (k->ear)
+        k->ear->refused(k->ear, said);
+    stream_fail(k, -ERR_STATUS);
+}
+
 static bool is(const uint8_t *b, size_t n, const char *word)
 {
     return n == strlen(word) && !memcmp(b, word, n);
@@ -330,10 +344,8 @@ static int on_header(nghttp2_session *ng, const nghttp2_frame *f, const uint8_t 
         return 0;
     if (is(name, nl, ":status"))
         k->status = number(value, vl);
-    if (is(name, nl, "grpc-status") && number(value, vl) != 0) {
-        log_dbg(LOG_OUT, "h2: grpc-status %d", number(value, vl));
-        stream_fail(k, -ERR_STATUS);
-    }
+    if (is(name, nl, "grpc-status") && number(value, vl) != 0)
+        refused(k, "grpc-status", number(value, vl));
     return 0;
 }
 
@@ -350,10 +362,8 @@ static int on_frame(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
         c->ping_out = false;
     if (!k)
         return 0;
-    if (f->hd.type == NGHTTP2_HEADERS && k->status / 100 != 1 && k->status != 200) {
-        log_dbg(LOG_OUT, "h2: status %d", k->status);
-        stream_fail(k, -ERR_STATUS);
-    }
+    if (f->hd.type == NGHTTP2_HEADERS && k->status / 100 != 1 && k->status != 200)
+        refused(k, "status", k->status);
     if ((f->hd.type == NGHTTP2_DATA || f->hd.type == NGHTTP2_HEADERS) && (f->hd.flags & NGHTTP2_FLAG_END_STREAM)) {
         k->eof = true;
         note_readable(k);
@@ -769,6 +779,7 @@ int h2_open(struct h2_conn *c, const struct h2_request *q, struct stream **up)
         return -ENOMEM;
     k->s.ops = &h2_ops;
     k->c = c;
+    k->ear = q->ear;
     k->window = WINDOW_FIRST;
     k->reap.cb = stream_reap;
     if ((k->id = submit(k, q)) < 0) {

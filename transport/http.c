@@ -10,6 +10,7 @@
 #include <strings.h>
 
 #include "core/layer.h"
+#include "core/log.h"
 #include "transport/transport.h"
 
 /* ---- heads ---- */
@@ -96,10 +97,29 @@ bool http_has_word(const struct span *value, const char *word)
     return false;
 }
 
+/* Control bytes and line ends are blanks, and many of them one. */
+const char *http_said(const struct http_head *h, char buf[HTTP_SAID])
+{
+    const uint8_t *at = h->text.p + sizeof("HTTP/1.1 NNN") - 1, *end = h->text.p + h->text.len;
+    char text[101], safe[4 * sizeof(text)];
+    size_t n = 0;
+
+    for (; at < end && n < sizeof(text) - 1; at++)
+        if (*at > ' ' && *at != 127)
+            text[n++] = (char)*at;
+        else if (n && text[n - 1] != ' ')
+            text[n++] = ' ';
+    while (n && text[n - 1] == ' ')
+        n--;
+    snprintf(buf, HTTP_SAID, n ? "status %d: %s" : "status %d", h->status, log_safe(text, n, safe, sizeof(safe)));
+    return buf;
+}
+
 /* ---- the disguise ---- */
 
 struct cloak {
     struct layer y;
+    struct http_ear *ear;
     bool with_length;
     size_t len;
     char head[];
@@ -130,16 +150,27 @@ static int cloak_seal(struct layer *y, struct cursor *from)
     return 0;
 }
 
+static int refused(struct http_ear *e, const struct http_head *h)
+{
+    char said[HTTP_SAID];
+
+    if (e)
+        e->refused(e, http_said(h, said));
+    return -ERR_STATUS;
+}
+
 static int cloak_open(struct layer *y, struct cursor *to)
 {
     struct http_head h;
     int r = http_head_parse(layer_wire(y), y->n_in, &h);
 
-    if (r > 0) {
-        layer_eat(y, h.text.len);
-        y->raw_in = true;
-    }
-    return r;
+    if (r <= 0)
+        return r;
+    if (h.status >= 400) /* what follows is a page, and no bytes of the peer's */
+        return refused(of(y)->ear, &h);
+    layer_eat(y, h.text.len);
+    y->raw_in = true;
+    return 1;
 }
 
 static int cloak_eof(struct layer *y)
@@ -161,7 +192,7 @@ static const struct layer_ops cloak_ops = {
     .fini = cloak_fini,
 };
 
-int http_cloak_start(const char *head, bool with_length, struct loop *l, struct stream *down, struct stream **up)
+int http_cloak_start(const char *head, bool with_length, struct http_ear *ear, struct loop *l, struct stream *down, struct stream **up)
 {
     size_t len = strlen(head);
     struct cloak *k = calloc(1, sizeof(*k) + len);
@@ -170,6 +201,7 @@ int http_cloak_start(const char *head, bool with_length, struct loop *l, struct 
         return -ENOMEM;
     memcpy(k->head, head, len);
     k->len = len;
+    k->ear = ear;
     k->with_length = with_length;
     layer_init(&k->y, &cloak_ops, l, down);
     k->y.head = true;

@@ -82,10 +82,19 @@ bool http_head_find(const struct http_head *h, const char *name, struct span *va
 /* Is `word` (letter case ignored) among the comma-separated words of a value? */
 bool http_has_word(const struct span *value, const char *word);
 
+/* What an answer that means no says, for people: "status 404: Not Found Server: x", the first 100 bytes behind the number, made safe. Returns buf. */
+#define HTTP_SAID 448
+const char *http_said(const struct http_head *h, char buf[HTTP_SAID]);
+
+/* Who wants to know what a server said when it said no; before the stream fails with -ERR_STATUS. Outlives the stream; NULL: nobody. */
+struct http_ear {
+    void (*refused)(struct http_ear *e, const char *said);
+};
+
 /* A disguise: our bytes begin with an HTTP head, and so must the server's; all that follows goes through unchanged. `head` is copied: a
  * request line and headers, each with its CRLF, without the blank line. with_length adds a Content-Length that says how long the first
- * bytes are. Takes down over. 0 or -ENOMEM. The server's status is not looked at: it is a disguise, too. */
-int http_cloak_start(const char *head, bool with_length, struct loop *l, struct stream *down, struct stream **up);
+ * bytes are. Takes down over. 0 or -ENOMEM. Fails with -ERR_STATUS when the server's status is 400 or more: any other is a disguise, too. */
+int http_cloak_start(const char *head, bool with_length, struct http_ear *ear, struct loop *l, struct stream *down, struct stream **up);
 
 /* ---- WebSocket (RFC 6455), and the HTTP upgrade that borrows its handshake ---- */
 
@@ -101,6 +110,7 @@ struct ws_config {
     const char *early_header; /* in this header; NULL: at the end of the path */
     bool upgrade;             /* after the 101 bytes are raw, not in frames */
     bool fast;                /* upgrade only: the first bytes follow the request at once */
+    struct http_ear *ear;
 };
 
 /* Takes down over; c is not needed afterwards. *up is on hold until the server agreed; with early_max or fast it is open at once, because
@@ -116,6 +126,7 @@ struct h2_request {
     const char *method, *scheme, *authority, *path;
     const struct http_field *fields; /* names in lower case */
     unsigned n_fields;
+    struct http_ear *ear;
 };
 
 /* A connection over a stream (TLS with "h2" chosen), which it takes over. ping_s: a PING after so much silence, and the end when nobody

@@ -38,6 +38,7 @@ enum opcode { WS_MORE, WS_TEXT, WS_BINARY, WS_CLOSE = 8, WS_PING, WS_PONG };
 struct ws {
     struct layer y;
     bool answered, upgrade;
+    struct http_ear *ear;
     size_t early_max;
     uint64_t left;                /* payload bytes of the frame that is being read */
     char accept[29];              /* what the server must answer to our key */
@@ -176,12 +177,13 @@ static void on_limit(struct timer *t)
     layer_fail(&container_of(t, struct ws, limit)->y, -ERR_SILENT);
 }
 
-static int refused(const struct http_head *h)
+static int refused(const struct ws *w, const struct http_head *h)
 {
-    char text[400];
+    char said[HTTP_SAID];
 
-    log_dbg(LOG_OUT, "ws: status %d: %s", h->status,
-            log_safe((const char *)h->text.p, h->text.len < 100 ? h->text.len : 100, text, sizeof(text)));
+    log_dbg(LOG_OUT, "ws: %s", http_said(h, said));
+    if (w->ear)
+        w->ear->refused(w->ear, http_said(h, said));
     return -ERR_STATUS;
 }
 
@@ -200,7 +202,7 @@ static int read_answer(struct ws *w)
     if (r <= 0)
         return r;
     if (h.status != 101)
-        return refused(&h);
+        return refused(w, &h);
     if (!says(&h, "Upgrade", "websocket") || !says(&h, "Connection", "upgrade"))
         return -ERR_PROTO;
     if (!w->upgrade && !says(&h, "Sec-WebSocket-Accept", w->accept))
@@ -396,6 +398,7 @@ int ws_start(const struct ws_config *c, struct loop *l, struct stream *down, str
         return r;
     }
     w->limit.cb = on_limit;
+    w->ear = c->ear;
     w->upgrade = c->upgrade;
     w->early_max = c->upgrade ? 0 : c->early_max < EARLY_MAX ? c->early_max : EARLY_MAX;
     layer_init(&w->y, c->upgrade ? &upgrade_ops : &ws_ops, l, down);

@@ -21,7 +21,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     switch (*down.p++ % 3) {
     case 0: r = obfs_tls_new(fuzz_loop, "h", &down.s, &s); break;
     case 1: r = mux_single_new(fuzz_loop, &down.s, &s); break;
-    default: r = http_cloak_start("GET / HTTP/1.1\r\n", true, fuzz_loop, &down.s, &s);
+    default: r = http_cloak_start("GET / HTTP/1.1\r\n", true, NULL, fuzz_loop, &down.s, &s);
     }
     if (r == 0)
         fuzz_drain(s);

@@ -219,15 +219,19 @@ static void test_http_answers_that_mean_no(void **state)
     static const struct {
         const char *answer;
         int want;
+        const char *told; /* in the log */
+        const char *node;
     } cases[] = {
-        { "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\n\r\n", -ERR_AUTH },
-        { "HTTP/1.0 401 Unauthorized\r\n\r\n", -ERR_AUTH },
-        { "HTTP/1.1 403 Forbidden\r\n\r\n", -ERR_RULE },
-        { "HTTP/1.1 405 Method Not Allowed\r\n\r\n", -ERR_UNSUPPORTED },
-        { "HTTP/1.1 501 Not Implemented\r\n\r\n", -ERR_UNSUPPORTED },
+        { "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\n\r\n", -ERR_AUTH,
+          "(status 407: Proxy Authentication Required Proxy-Authenticate: Basic realm=x)" },
+        { "HTTP/1.0 401 Unauthorized\r\n\r\n", -ERR_AUTH, "status 401: Unauthorized" },
+        { "HTTP/1.1 403 Forbidden\r\n\r\n", -ERR_RULE }, /* that destination */
+        { "HTTP/1.1 403 Forbidden\r\n\r\n", -ERR_AUTH, "status 403: Forbidden", "http auth" },
+        { "HTTP/1.1 405 Method Not Allowed\r\n\r\n", -ERR_STATUS, "CONNECT is not allowed: status 405: Method Not Allowed" },
+        { "HTTP/1.1 501 Not Implemented\r\n\r\n", -ERR_STATUS, "CONNECT is not allowed: status 501" },
         { "HTTP/1.1 502 Bad Gateway\r\n\r\n", -EHOSTUNREACH },
         { "HTTP/1.1 504 Gateway Timeout\r\n\r\n", -ETIMEDOUT },
-        { "HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n", -ERR_STATUS },
+        { "HTTP/1.1 302 Found\r\nLocation: /\xff\x1b[2J\r\n\r\n", -ERR_STATUS, "status 302: Found Location: /\\xff [2J" },
         { "HTTP/2 200\r\n\r\n", -ERR_PROTO },
         { "SSH-2.0-OpenSSH_9.2p1\r\n", -ERR_PROTO },
         { "HTTP/1.1 200 OK\r\nX: ", -ERR_PROTO }, /* and closes */
@@ -239,7 +243,9 @@ static void test_http_answers_that_mean_no(void **state)
         struct call c;
         struct far f;
 
-        call(&c, "http", &name);
+        call(&c, cases[i].node ? cases[i].node : "http", &name);
+        c.o->hints_said = 0;
+        world_heed(&w);
         f = far_open(false);
         far_read(&f, text, sizeof(text));
         if (*cases[i].answer)
@@ -247,6 +253,8 @@ static void test_http_answers_that_mean_no(void **state)
         far_close(&f);
         assert_true(world_until(&w, &c.done));
         assert_int_equal(c.err, cases[i].want);
+        if (cases[i].told && (w.n_warned != 1 || !strstr(w.warned, cases[i].told)))
+            fail_msg("case %zu: \"%s\"", i, w.warned);
     }
 }
 

@@ -242,9 +242,12 @@ static void test_refusals_at_every_step(void **state)
     assert_true((fd = world_accept(&w, listener)) >= 0);
     ssl = accept_tls(fd);
     read_head(ssl, fd, head, sizeof(head));
+    world_heed(&w);
     assert_int_equal(SSL_write(ssl, "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n", 45), 45);
     fails_with(&c, fd, ssl, -ERR_STATUS);
     assert_non_null(strstr(out_hint(c.o), "path"));
+    assert_int_equal(w.n_warned, 1);
+    assert_non_null(strstr(w.warned, "(status 404: Not Found Content-Length: 0): check path"));
 }
 
 static void test_nobody_listens(void **state)
@@ -322,6 +325,7 @@ struct h2_peer {
     SSL *ssl; /* or NULL */
     nghttp2_session *ng;
     unsigned n_streams;
+    const char *status; /* NULL: 200 */
     char path[64], authority[64], user_agent[64], encoding[64];
 };
 
@@ -356,6 +360,8 @@ static int peer_frame(nghttp2_session *ng, const nghttp2_frame *f, void *arg)
 
     if (f->hd.type != NGHTTP2_HEADERS)
         return 0;
+    if (p->status)
+        nv.value = (uint8_t *)p->status;
     p->n_streams++;
     return nghttp2_submit_headers(ng, 0, f->hd.stream_id, NULL, &nv, 1, NULL);
 }
@@ -463,6 +469,28 @@ static void test_what_grpc_calls_the_server(void **state)
         call_hang_up(&c);
         peer_close(&p);
     }
+}
+
+static void test_what_grpc_is_refused_with(void **state)
+{
+    struct call c;
+    struct h2_peer p;
+
+    call(&c, "grpc");
+    peer_open(&p, 100);
+    p.status = "503";
+    assert_true(world_until(&w, &c.done));
+    world_heed(&w);
+    flush(&c);
+    for (int k = 0; k < 10; k++)
+        peer_turn(&p);
+    assert_int_equal(stream_write(c.s, NULL, 0), -ERR_STATUS);
+    assert_int_equal(w.n_warned, 1);
+    assert_non_null(strstr(w.warned, "(status 503): check path"));
+    out_note_end(c.o, 1, 0, -ERR_STATUS);
+    assert_int_equal(w.n_warned, 1);
+    call_hang_up(&c);
+    peer_close(&p);
 }
 
 static void test_cancelled_between_the_pool_and_done(void **state)
@@ -758,6 +786,7 @@ int main(void)
         T(test_roots_of_the_profile),
         T(test_streams_share_a_connection),
         T(test_what_grpc_calls_the_server),
+        T(test_what_grpc_is_refused_with),
         T(test_cancelled_between_the_pool_and_done),
         T(test_as_many_connections_as_the_profile_wants),
         T(test_a_new_connection_when_all_have_max_streams),

@@ -10,6 +10,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "core/log.h"
 #include "core/pool.h"
 #include "core/sock.h"
 #include "outbound/outbound.h"
@@ -25,6 +26,8 @@ struct world {
     int refuse;           /* lookup() fails with this at once */
     struct diag d;
     struct out_set *set;
+    unsigned n_warned;
+    char warned[1024]; /* what the log said last, since world_heed() */
 };
 
 static inline int world_lookup(struct resolver *r, struct lookup *l)
@@ -77,8 +80,24 @@ static inline void world_open(struct world *w, const char *yaml)
         diag_print(&w->d, stderr, false);
 }
 
+static inline void world_on_log(void *arg, enum log_level level, enum log_sys sys, const char *line)
+{
+    struct world *w = arg;
+
+    w->n_warned++;
+    snprintf(w->warned, sizeof(w->warned), "%s", line);
+}
+
+static inline void world_heed(struct world *w)
+{
+    w->n_warned = 0;
+    w->warned[0] = 0;
+    log_set_sink(world_on_log, w, LOG_WARN);
+}
+
 static inline void world_close(struct world *w)
 {
+    log_set_sink(NULL, NULL, LOG_SILENT);
     loop_turn(w->loop, 0);
     out_set_put(w->set);
     diag_fini(&w->d);

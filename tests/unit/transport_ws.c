@@ -632,7 +632,7 @@ static void test_a_disguise_is_two_heads(void **state)
             struct rig *r = rig_new(&tempers[t]);
             static uint8_t b[2000];
 
-            assert_int_equal(http_cloak_start("GET /x HTTP/1.1\r\nHost: h\r\n", with_length, r->l, &r->pair->b.s, &r->s), 0);
+            assert_int_equal(http_cloak_start("GET /x HTTP/1.1\r\nHost: h\r\n", with_length, NULL, r->l, &r->pair->b.s, &r->s), 0);
             talk_init(&r->us, r->s, 1, 2, 3000);
             r->us.finish = true;
             talk_start(&r->us);
@@ -652,11 +652,45 @@ static void test_a_disguise_is_two_heads(void **state)
         }
 }
 
+static char told[HTTP_SAID];
+
+static void on_refused(struct http_ear *e, const char *said)
+{
+    snprintf(told, sizeof(told), "%s", said);
+}
+
+/* A web server's page: the cipher above must not see it, and blame the password. */
+static void test_a_disguise_that_is_refused(void **state)
+{
+    static const struct {
+        const char *says, *told;
+        int want;
+    } cases[] = {
+        { "HTTP/1.1 404 Not Found\r\nServer: x\r\n\r\n<html>", "status 404: Not Found Server: x", -ERR_STATUS },
+        { "HTTP/1.0 502\n\n", "status 502", -ERR_STATUS },
+        { "HTTP/1.1 302 Found\r\n\r\nbytes", "", 5 },
+    };
+
+    for (size_t i = 0; i < COUNT(cases); i++) {
+        struct http_ear ear = { on_refused };
+        struct rig *r = rig_new(NULL);
+        uint8_t b[16];
+
+        told[0] = 0;
+        assert_int_equal(http_cloak_start("GET / HTTP/1.1\r\n", true, &ear, r->l, &r->pair->b.s, &r->s), 0);
+        server_say(&r->v, cases[i].says, strlen(cases[i].says));
+        server_pump(&r->v);
+        assert_int_equal(stream_read(r->s, &(struct iovec){ b, sizeof(b) }, 1), cases[i].want);
+        assert_string_equal(told, cases[i].told);
+        rig_close(r);
+    }
+}
+
 static void test_the_first_bytes_follow_the_disguise_at_once(void **state)
 {
     struct rig *r = rig_new(NULL);
 
-    assert_int_equal(http_cloak_start("GET / HTTP/1.1\r\n", true, r->l, &r->pair->b.s, &r->s), 0);
+    assert_int_equal(http_cloak_start("GET / HTTP/1.1\r\n", true, NULL, r->l, &r->pair->b.s, &r->s), 0);
     assert_int_equal(stream_write(r->s, &(struct iovec){ "hello", 5 }, 1), 5);
     assert_int_equal(r->pair->b.writes, 1);
     server_pump(&r->v);
@@ -729,6 +763,7 @@ int main(void)
         cmocka_unit_test(test_an_upgrade_turns_raw),
         cmocka_unit_test(test_a_server_that_never_answers_early_data_or_a_fast_upgrade),
         cmocka_unit_test(test_a_disguise_is_two_heads),
+        cmocka_unit_test(test_a_disguise_that_is_refused),
         cmocka_unit_test(test_the_first_bytes_follow_the_disguise_at_once),
         cmocka_unit_test(test_heads),
     };

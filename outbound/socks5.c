@@ -76,7 +76,7 @@ int socks5_choice(const uint8_t b[2], bool offered_password)
         return -ERR_PROTO;
     if (b[1] == 0 || (b[1] == 2 && offered_password))
         return b[1];
-    return b[1] == 0xff ? -ERR_AUTH : -ERR_PROTO;
+    return b[1] == 0xff || b[1] == 2 ? -ERR_AUTH : -ERR_PROTO; /* 2 without having been asked: some say like that that they want one */
 }
 
 int socks5_auth_reply(const uint8_t b[2])
@@ -544,8 +544,8 @@ static void on_associated(struct shake *h, int err)
     struct s5_udp *u = container_of(h, struct s5_udp, shake);
     struct dest relay;
 
-    if (!err)
-        err = find_relay(u, &relay);
+    if (!err && (err = find_relay(u, &relay)) == -ERR_PROTO)
+        out_note_error(&h->node->o, err);
     if (!err)
         err = server_udp_start(&u->relay, &h->node->o, &relay);
     if (err) {

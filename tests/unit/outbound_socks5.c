@@ -20,7 +20,7 @@ static void test_choices(void **state)
 {
     static const struct { uint8_t b[2]; bool password; int want; } cases[] = {
         { { 5, 0 }, false, 0 },          { { 5, 0 }, true, 0 },           { { 5, 2 }, true, 2 },
-        { { 5, 2 }, false, -ERR_PROTO }, { { 5, 0xff }, true, -ERR_AUTH }, { { 5, 1 }, true, -ERR_PROTO },
+        { { 5, 2 }, false, -ERR_AUTH },  { { 5, 0xff }, true, -ERR_AUTH }, { { 5, 1 }, true, -ERR_PROTO },
         { { 4, 0 }, true, -ERR_PROTO },  { { 'H', 'T' }, true, -ERR_PROTO },
     };
 
@@ -153,7 +153,7 @@ static const struct talk {
     { "plain", "example.com", { { "050100", "0500" }, { "050100030b6578616d706c652e636f6d01bb", "0505" } }, -ECONNREFUSED },
     { "plain", "example.com", { { "050100", "0500" }, { "050100030b6578616d706c652e636f6d01bb", "" } }, -ERR_PROTO },
     { "plain", "example.com", { { "050100", "05ff" } }, -ERR_AUTH },
-    { "plain", "example.com", { { "050100", "0502" } }, -ERR_PROTO },
+    { "plain", "example.com", { { "050100", "0502" } }, -ERR_AUTH },
     { "plain", "example.com", { { "050100", "" } }, -ERR_EARLY },
     { "plain", "example.com", { { "050100", "485454502f312e31" } }, -ERR_PROTO },
     { "auth", "example.com", { { "05020002", "0500" }, { "050100030b6578616d706c652e636f6d01bb", "05000001000000000000" } }, 0 },
@@ -320,6 +320,28 @@ static void test_association_refused(void **state)
     assert_int_equal(out_open_pkt(out_find(w.set, "noudp"), NULL, &e.p), -ERR_UNSUPPORTED);
 }
 
+/* A server that says yes and has no relay: datagrams went nowhere, and the node was said to be well. */
+static void test_association_without_a_relay(void **state)
+{
+    struct outbound *o = out_find(w.set, "plain");
+    struct ear e = { 0 };
+    uint8_t b[16];
+    int fd;
+
+    assert_int_equal(ear_open(&e, o), 0);
+    assert_true((fd = world_accept(&w, listener)) >= 0);
+    assert_int_equal(world_read(&w, fd, b, 3), 3);
+    say(fd, (uint8_t[]){ 5, 0 }, 2, false);
+    assert_int_equal(world_read(&w, fd, b, 10), 10);
+    o->last_err = 0; /* other tests had their troubles */
+    say(fd, (uint8_t[]){ 5, 0, 0, 1, 127, 0, 0, 1, 0, 0 }, 10, false);
+    assert_true(world_until(&w, &e.dead));
+    assert_int_equal(e.err, -ERR_PROTO);
+    assert_int_equal(o->last_err, -ERR_PROTO);
+    pkt_close(e.p);
+    close(fd);
+}
+
 static int setup(void **state)
 {
     static char yaml[1024];
@@ -357,6 +379,7 @@ int main(void)
         cmocka_unit_test(test_cancel_in_mid_conversation),
         cmocka_unit_test(test_association),
         cmocka_unit_test(test_association_refused),
+        cmocka_unit_test(test_association_without_a_relay),
     };
 
     return cmocka_run_group_tests(tests, setup, teardown);

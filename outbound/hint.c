@@ -42,7 +42,10 @@ static const struct hint {
     { -ENODEV, "check interface-name: this machine has no interface of that name" },
 };
 #define N_HINTS (sizeof(hints) / sizeof(hints[0]))
-_Static_assert(N_HINTS <= 32, "a bit for each in struct outbound");
+_Static_assert(N_HINTS < 32, "a bit for each in struct outbound, and for the clock");
+
+#define UNHEARD_MAX 3
+static const char clock_hint[] = "it did before: check the clock of this machine, and of the server";
 
 /* A proxy that is HTTP itself has no transport. */
 static const char *text_of(const struct outbound *o, unsigned i)
@@ -96,16 +99,39 @@ void out_note_answer(struct outbound *o, int err, const char *said)
     note(o, err, said);
 }
 
+/* It has answered, if not of late. */
+static bool known(const struct outbound *o)
+{
+    return o->answered || o->n_unheard;
+}
+
+/* One more flow that heard nothing. Each may have its own reason; several in a row, and nothing between them, are the server's. */
+static void count_unheard(struct outbound *o)
+{
+    struct outbound *node = node_of(o);
+
+    if (!o->clocked || !known(o))
+        return;
+    o->n_unheard = o->answered ? 1 : o->n_unheard < UNHEARD_MAX ? o->n_unheard + 1 : UNHEARD_MAX;
+    o->answered = false;
+    if (o->n_unheard < UNHEARD_MAX)
+        return;
+    node->answered = false;
+    node->n_unheard = UNHEARD_MAX;
+    node->last_err = -ERR_UNANSWERED;
+    say(node, N_HINTS, "its last flows sent data and got no answer", clock_hint);
+}
+
 void out_note_silence(struct outbound *o, uint64_t up)
 {
-    if (up && !o->answered)
+    if (up && !known(o))
         note(o, -ERR_UNANSWERED, NULL);
 }
 
 const char *out_hint(const struct outbound *o)
 {
-    if (o->last_err == -ERR_UNANSWERED && o->answered) /* it has, meanwhile */
-        return NULL;
+    if (o->last_err == -ERR_UNANSWERED && known(o)) /* it has, meanwhile */
+        return !o->answered && o->n_unheard == UNHEARD_MAX ? clock_hint : NULL;
     for (unsigned i = 0; i < N_HINTS; i++)
         if (hints[i].err == o->last_err)
             return text_of(o, i);
@@ -119,8 +145,11 @@ void out_note_end(struct outbound *o, uint64_t up, uint64_t down, int err)
     if (down && (o->answered || node_of(o)->last_err != -ERR_AUTH)) { /* else it was a web server's page for strangers */
         o->answered = node_of(o)->answered = true;
         node_of(o)->last_err = 0;
+        o->n_unheard = node_of(o)->n_unheard = 0;
+    } else if (up && !down) {
+        count_unheard(o);
     }
-    if (o->answered && (err == -ERR_PROTO || err == -ERR_EARLY))
+    if (known(o) && (err == -ERR_PROTO || err == -ERR_EARLY))
         return; /* once it has worked, a connection that breaks, or that its server refuses, says nothing about it */
     if ((err > -ERR_BASE || !note(o, err, NULL)) && !down) /* errno may be the application's doing */
         out_note_silence(o, up);

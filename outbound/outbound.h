@@ -54,6 +54,8 @@ struct outbound {
     bool ready;              /* init gave 0: fini is due */
     uint8_t family;          /* enum opt_family: which addresses of its server (a direct: of the destination) are dialled */
     bool answered;           /* the protocol heard something true from the server, ever */
+    bool clocked;            /* its server says nothing to who has another time */
+    uint8_t n_unheard;       /* clocked, and answered once: flows in a row that sent and heard nothing; `answered` then: whether it did since the last */
     bool refusal_said;       /* the log has said that it cannot be dialled */
     bool unverified;         /* skip-cert-verify: nobody looks at its server's certificate */
     bool unverified_said;    /* the log has said so */

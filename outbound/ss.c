@@ -108,6 +108,7 @@ static int ss_init(struct outbound *o, const struct opt_src *s)
         return out_unsupported(o, "cipher %s protects nothing: it is used for nodes in a file of your own only", cipher->name);
     if ((r = read_key(n, cipher, s)) < 0)
         return r;
+    o->clocked = cipher->is_2022;
     if ((r = under_init_plugin(&n->under, o, &n->plugin, s)) < 0)
         ss_key_fini(&n->key);
     return r;

@@ -307,11 +307,59 @@ static void test_references_keep_the_set(void **state)
     diag_fini(&l.d);
 }
 
-static unsigned hints;
+static unsigned hints, clocks;
 
 static void count_hint(void *arg, enum log_level level, enum log_sys sys, const char *line)
 {
     hints += strstr(line, "never got an answer") != NULL;
+    clocks += strstr(line, "check the clock of this machine") != NULL;
+}
+
+/* A server of 2022 falls silent when this machine's clock goes wrong, and it had answered, so nothing was said at all. */
+static void test_a_clock_that_goes_wrong_after_answers(void **state)
+{
+    struct loaded l;
+    struct outbound *a, *b, link;
+
+    load(&l, "proxies:\n  - {name: A, type: ss, server: h, port: 1, cipher: 2022-blake3-aes-128-gcm, password: AAAAAAAAAAAAAAAAAAAAAA==}\n" SS("B"));
+    a = out_find(l.s, "A");
+    b = out_find(l.s, "B");
+    link = (struct outbound){ .ops = a->ops, .env = a->env, .name = a->name, .origin = a, .clocked = true };
+    log_threshold = LOG_SILENT;
+    log_set_sink(count_hint, NULL, LOG_WARN);
+    clocks = hints = 0;
+    out_note_end(a, 10, 20, 0);
+    for (int i = 0; i < 6; i++) {
+        out_note_end(a, 10, 0, -ERR_EARLY);
+        out_note_end(a, 10, 0, 0);
+        if (i % 2)
+            out_note_end(a, 10, 20, 0); /* an answer between them, of a flow that ends */
+        else
+            a->answered = true; /* or goes on */
+    }
+    out_note_end(a, 0, 0, -ECONNREFUSED); /* nothing was sent */
+    assert_int_equal(clocks, 0);
+    assert_null(out_hint(a));
+    for (int i = 0; i < 6; i++)
+        out_note_end(a, 10, 0, i % 2 ? -ERR_EARLY : -ERR_PROTO);
+    assert_int_equal(clocks, 1);
+    assert_int_equal(a->last_err, -ERR_UNANSWERED);
+    assert_non_null(strstr(out_hint(a), "clock of this machine"));
+    out_note_end(a, 10, 20, 0);
+    assert_int_equal(a->last_err, 0);
+    assert_null(out_hint(a));
+    out_note_end(&link, 10, 20, 0); /* in a relay it is the same node */
+    for (int i = 0; i < 3; i++)
+        out_note_end(&link, 10, 0, -ERR_EARLY);
+    assert_non_null(out_hint(a));
+    out_note_end(b, 10, 20, 0);
+    for (int i = 0; i < 6; i++)
+        out_note_end(b, 10, 0, -ERR_EARLY); /* the older edition has no clock */
+    assert_null(out_hint(b));
+    assert_int_equal(clocks, 1);
+    assert_int_equal(hints, 0);
+    log_set_sink(NULL, NULL, LOG_SILENT);
+    unload(&l);
 }
 
 static void test_silence_is_told_once_per_proxy(void **state)
@@ -354,6 +402,7 @@ int main(void)
         cmocka_unit_test(test_random_graphs_always_end),
         cmocka_unit_test(test_references_keep_the_set),
         cmocka_unit_test(test_silence_is_told_once_per_proxy),
+        cmocka_unit_test(test_a_clock_that_goes_wrong_after_answers),
     };
 
     return cmocka_run_group_tests(tests, NULL, NULL);

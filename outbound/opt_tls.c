@@ -102,15 +102,26 @@ static const struct cfg_field reality_fields[] = {
     { 0 },
 };
 
+/* Converters leave empty maps, and keys without values, behind. */
+static bool says_nothing(const struct cfg_node *map)
+{
+    for (const struct cfg_node *n = cfg_first(map); n; n = n->next)
+        if (n->kind != CFG_NULL && !(n->kind == CFG_SCALAR && !*n->text))
+            return false;
+    return true;
+}
+
 static int read_reality(struct opt_tls *t, const struct opt_src *s)
 {
     struct reality y = { 0 };
     char shown[OPT_TEXT_MAX];
 
+    if (says_nothing(s->map))
+        return 0;
     if (opt_fields(s, reality_fields, &y) < 0)
         return -EINVAL;
     if (!y.key || !*y.key)
-        return 0; /* without a key it is plain TLS */
+        return opt_missing(s, "public-key"); /* plain TLS would end at the site whose name is borrowed, and give it the uuid */
     if (!opt_key(y.key, t->reality_key, sizeof(t->reality_key)))
         return opt_bad(s, "public-key", "public-key: a REALITY key is 32 bytes in base64");
     if (y.id && opt_hex(y.id, t->reality_id, sizeof(t->reality_id)) < 0)

@@ -161,8 +161,13 @@ static void test_reality_and_ech(void **state)
     assert_int_equal(reads(opt_tls_servername, "{reality_opts: {Public_Key: " KEY "=, short-id: }}", &t, sizeof(t), &g), 0);
     assert_true(t.reality);
     take(&g);
-    assert_int_equal(reads(opt_tls_servername, "{reality-opts: {short-id: ab}}", &t, sizeof(t), &g), 0); /* no key: plain TLS */
+    assert_int_equal(reads(opt_tls_servername, "{reality-opts: {}}", &t, sizeof(t), &g), 0); /* nothing is said: plain TLS */
     assert_false(t.reality);
+    take(&g);
+    assert_int_equal(reads(opt_tls_servername, "{reality-opts: {public-key: '', short-id: }}", &t, sizeof(t), &g), 0);
+    assert_false(t.reality);
+    take(&g);
+    assert_int_equal(reads(opt_tls_servername, "{reality-opts: {short-id: ab}}", &t, sizeof(t), &g), -EINVAL);
     take(&g);
     assert_int_equal(reads(opt_tls_sni, "{ech-opts: {enable: true, config: AEn+DQ==, query-server-name: q}}", &t, sizeof(t), &g), 0);
     assert_true(t.ech);

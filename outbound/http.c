@@ -70,10 +70,10 @@ static bool has_user(const struct http *n)
 }
 
 /* What an answer means for the flow: some are about the proxy, most about the destination. */
-static int verdict(int status, bool user)
+static int verdict(int status)
 {
     switch (status) {
-    case 403: return user ? -ERR_AUTH : -ERR_RULE;
+    case 403: return -ERR_RULE;
     case 401: /* tinyproxy's word for a wrong password */
     case 407: return -ERR_AUTH;
     case 500:
@@ -84,14 +84,15 @@ static int verdict(int status, bool user)
     }
 }
 
-static int refused(struct outbound *o, int err, const struct http_head *h)
+static int refused(struct http *n, int err, const struct http_head *h)
 {
+    bool unknown = h->status == 403 && has_user(n) && !n->o.answered; /* a port that is not allowed, or credentials: nothing was allowed yet */
     bool method = h->status == 405 || h->status == 501;
     char said[HTTP_SAID], both[HTTP_SAID + 40];
 
     snprintf(both, sizeof(both), "%s%s", method ? "CONNECT is not allowed: " : "", http_said(h, said));
-    if (err == -ERR_AUTH || err == -ERR_STATUS)
-        out_note_answer(o, err, both);
+    if (err == -ERR_AUTH || err == -ERR_STATUS || unknown)
+        out_note_answer(&n->o, unknown ? -ERR_AUTH : err, both);
     return err;
 }
 
@@ -111,8 +112,8 @@ static int connect_open(struct layer *y, struct cursor *to)
     layer_eat(y, h.text.len);
     if (h.status / 100 == 1)
         return 1;
-    if ((r = verdict(h.status, has_user(c->node))) < 0)
-        return refused(&c->node->o, r, &h);
+    if ((r = verdict(h.status)) < 0)
+        return refused(c->node, r, &h);
     y->hold = false;
     y->raw_in = y->raw_out = true;
     return 1;

@@ -221,12 +221,14 @@ static void test_http_answers_that_mean_no(void **state)
         int want;
         const char *told; /* in the log */
         const char *node;
+        bool agreed; /* before */
     } cases[] = {
         { "HTTP/1.1 407 Proxy Authentication Required\r\nProxy-Authenticate: Basic realm=x\r\n\r\n", -ERR_AUTH,
           "(status 407: Proxy Authentication Required Proxy-Authenticate: Basic realm=x)" },
         { "HTTP/1.0 401 Unauthorized\r\n\r\n", -ERR_AUTH, "status 401: Unauthorized" },
         { "HTTP/1.1 403 Forbidden\r\n\r\n", -ERR_RULE }, /* that destination */
-        { "HTTP/1.1 403 Forbidden\r\n\r\n", -ERR_AUTH, "status 403: Forbidden", "http auth" },
+        { "HTTP/1.1 403 Forbidden\r\n\r\n", -ERR_RULE, "authentication failed (status 403: Forbidden)", "http auth" },
+        { "HTTP/1.1 403 Forbidden\r\n\r\n", -ERR_RULE, NULL, "http auth", true },
         { "HTTP/1.1 405 Method Not Allowed\r\n\r\n", -ERR_STATUS, "CONNECT is not allowed: status 405: Method Not Allowed" },
         { "HTTP/1.1 501 Not Implemented\r\n\r\n", -ERR_STATUS, "CONNECT is not allowed: status 501" },
         { "HTTP/1.1 502 Bad Gateway\r\n\r\n", -EHOSTUNREACH },
@@ -245,6 +247,7 @@ static void test_http_answers_that_mean_no(void **state)
 
         call(&c, cases[i].node ? cases[i].node : "http", &name);
         c.o->hints_said = 0;
+        c.o->answered = cases[i].agreed;
         world_heed(&w);
         f = far_open(false);
         far_read(&f, text, sizeof(text));
@@ -253,6 +256,8 @@ static void test_http_answers_that_mean_no(void **state)
         far_close(&f);
         assert_true(world_until(&w, &c.done));
         assert_int_equal(c.err, cases[i].want);
+        if (cases[i].want == -ERR_RULE && !cases[i].told)
+            assert_int_equal(w.n_warned, 0);
         if (cases[i].told && (w.n_warned != 1 || !strstr(w.warned, cases[i].told)))
             fail_msg("case %zu: \"%s\"", i, w.warned);
     }

@@ -86,7 +86,7 @@ nowhere|No route to host: there is no way to it
 early|the server hung up before its first word: check password
 mute|the server takes connections and says nothing: check port
 plain|the server does not speak TLS: check tls and port
-path|the server's HTTP answer means no: check path"
+path|the server's HTTP answer means no"
 [ -e "$ORACLE/ss.py" ] || troubles=$(grep -v '^clock' <<<"$troubles")
 n=8000
 { for name in right rightful $(cut -d'|' -f1 <<<"$troubles"); do echo "  - AND,((NETWORK,tcp),(DST-PORT,$n)),$name"; n=$((n + 1)); done; echo "  - MATCH,DIRECT"; } >>"$DIR/p.yaml"
@@ -115,6 +115,9 @@ while IFS='|' read -r name words; do
     in_app curl -sS "http://127.0.0.1:9090/proxies/$name" | jq -e --arg w "$words" '.trouble | startswith($w)' >/dev/null || fail "$(in_app curl -sS "http://127.0.0.1:9090/proxies/$name")"
     ok
 done <<<"$troubles"
+step "what an HTTP answer said is in the log"
+grep -qE " path: .* \(status 400: Bad Request .*\): check path" "$DIR/shunt.log" || fail "$(grep " path: " "$DIR/shunt.log")"
+ok
 step "nothing is said of the right ones"
 ! grep -E " (right|rightful): " "$DIR/shunt.log" || fail "it is"
 jq -e '[.troubles[].name] | index("right") == null and index("rightful") == null' "$DIR/status.json" >/dev/null || fail "$(cat "$DIR/status.json")"

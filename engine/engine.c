@@ -178,10 +178,12 @@ void eng_listening(struct engine *e, const struct endpoint *at, bool udp, int fd
 /* What name servers said, and that some were not there, was true of another network. */
 static void on_network(struct plat_network *n)
 {
+    struct engine *e = container_of(n, struct engine, network);
     unsigned lost = sock_moved();
 
     log_info(LOG_MAIN, "the network is another one: answers of name servers are forgotten; %u connections are lost with the old one", lost);
-    dns_flush(container_of(n, struct engine, network)->dns);
+    out_set_moved(e->pol->outs);
+    dns_flush(e->dns);
 }
 
 static int start(struct engine *e, const struct cfg_input *profile, const struct cfg_input *local)

@@ -348,13 +348,16 @@ static bool source_for(const struct endpoint *to, struct endpoint *out)
 {
     struct sockaddr_storage ss;
     socklen_t len = endpoint_to_sockaddr(to, &ss);
-    int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
-    bool good = fd >= 0 && connect(fd, (struct sockaddr *)&ss, len) == 0 && getsockname(fd, (struct sockaddr *)&ss, (len = sizeof(ss), &len)) == 0 &&
-                endpoint_from_sockaddr((struct sockaddr *)&ss, out) == 0;
+    int fd = socket(ss.ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0), r;
 
-    if (fd >= 0)
-        close(fd);
-    return good;
+    if (fd < 0)
+        return false;
+    r = connect(fd, (struct sockaddr *)&ss, len);
+    len = sizeof(ss);
+    if (r == 0)
+        r = getsockname(fd, (struct sockaddr *)&ss, &len);
+    close(fd);
+    return r == 0 && endpoint_from_sockaddr((struct sockaddr *)&ss, out) == 0;
 }
 
 static bool is_lost(int fd, const struct ifaddrs *all)
@@ -373,7 +376,9 @@ static bool is_lost(int fd, const struct ifaddrs *all)
     if (number_of(fd, SOL_SOCKET, SO_MARK) || (getsockopt(fd, SOL_SOCKET, SO_BINDTODEVICE, bound, &len) == 0 && len))
         return false; /* it goes its own way */
     len = sizeof(ss);
-    if (getpeername(fd, (struct sockaddr *)&ss, &len) < 0 || endpoint_from_sockaddr((struct sockaddr *)&ss, &peer) < 0 || !source_for(&peer, &now))
+    if (getpeername(fd, (struct sockaddr *)&ss, &len) < 0 || endpoint_from_sockaddr((struct sockaddr *)&ss, &peer) < 0)
+        return false;
+    if (!source_for(&peer, &now)) /* no way now; one may come back */
         return false;
     would = interface_of(all, &now.ip);
     return would && strcmp(by, would) != 0;

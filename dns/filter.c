@@ -101,9 +101,10 @@ static bool is_word(struct span s, const char *word)
 /* A name is all that there is to ask, and two answers are possible. What is wrong with a line, or NULL; rules_build() finds the rest. */
 static const char *wrong_line(const char *text, const struct rules_env *env)
 {
-    static const char *const types[] = { "DOMAIN", "DOMAIN-SUFFIX", "DOMAIN-KEYWORD", "DOMAIN-REGEX", "DOMAIN-WILDCARD", "GEOSITE", "RULE-SET", "MATCH" };
+    static const char *const types[] = { "DOMAIN",  "DOMAIN-SUFFIX", "DOMAIN-KEYWORD", "DOMAIN-REGEX", "DOMAIN-WILDCARD",
+                                         "GEOSITE", "RULE-SET",      "MATCH" };
     const char *end = text + strlen(text), *comma = strchr(text, ','), *last = strrchr(text, ',');
-    struct span type = field(text, comma ? comma : end), target = last ? field(last + 1, end) : (struct span){ 0 };
+    struct span type = field(text, comma ? comma : end), target = last ? field(last + 1, end) : (struct span){ 0 }, payload;
     struct rules_provider set;
     char name[256];
     size_t i = 0;
@@ -116,8 +117,8 @@ static const char *wrong_line(const char *text, const struct rules_env *env)
         return "it must end in fake-ip or real-ip";
     if (!is_word(type, "RULE-SET") || comma == last || !env->provider)
         return NULL;
-    type = field(comma + 1, last);
-    snprintf(name, sizeof(name), "%.*s", (int)type.len, (const char *)type.p);
+    payload = field(comma + 1, last);
+    snprintf(name, sizeof(name), "%.*s", (int)payload.len, (const char *)payload.p);
     return env->provider(env->arg, name, &set) && set.cfg->behavior == CFG_BEHAVIOR_IPCIDR ? "the rule-provider has no names" : NULL;
 }
 

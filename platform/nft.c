@@ -12,8 +12,8 @@
  * The connection mark lets a closed socket of the worker send the rest of its data (by then it has no owner any more) and lets the answers of forwarded
  * connections through.
  *
- * What the worker sends is decided as if the device were not there (plan.c), but others may have a route into it, or one whose gateway the kernel finds behind it;
- * without the refusal one connection would come back as the next, until all flows are taken (seen: 4,096 in a second).
+ * What the worker sends is decided as if the device were not there (plan.c), but others may have a route into it, or one whose gateway the kernel
+ * finds behind it; without the refusal one connection would come back as the next, until all flows are taken (seen: 4,096 in a second).
  *
  * Every change replaces both tables: "add, delete, add" in one batch, which the kernel takes or refuses as a whole. Refusal of a TCP connection is a reset, because an
  * ICMP error that arrives while connect() still holds the socket is kept back until the first retransmission, a second later (seen).

@@ -16,8 +16,8 @@
 
 /* ---- before.c: what must hold before anything is changed ---- */
 
-/* A file as a sealed memory file; "-" is standard input. again: while signals must be heard, so it waits for nothing, and a pipe is -ESPIPE. The descriptor, or -errno,
- * with the reason printed. */
+/* A file as a sealed memory file; "-" is standard input. again: while signals must be heard, so it waits for nothing, and a pipe is -ESPIPE. The
+ * descriptor, or -errno, with the reason printed. */
 int before_file(const char *name, bool again);
 /* The same; empty when the name is NULL or there is no such file. */
 int before_optional_file(const char *name, bool again);

@@ -116,8 +116,8 @@ struct ws_config {
 /* Takes down over; c is not needed afterwards. *up is on hold until the server agreed; with early_max or fast it is open at once, because
  * the request waits for the first bytes (or a flush). 0: on hold; 1: open; -ENOMEM.
  *
- * Fails with -ERR_STATUS when the server's answer is not 101, -ERR_PROTO, -ERR_EARLY; -ERR_SILENT: no answer 10 s after the request. WebSocket has no half-close: shutdown only ends
- * writing, close says goodbye. An upgrade passes shutdown on. */
+ * Fails with -ERR_STATUS when the server's answer is not 101, -ERR_PROTO, -ERR_EARLY; -ERR_SILENT: no answer 10 s after the request.
+ * WebSocket has no half-close: shutdown only ends writing, close says goodbye. An upgrade passes shutdown on. */
 int ws_start(const struct ws_config *c, struct loop *l, struct stream *down, struct stream **up);
 
 /* ---- HTTP/2, client side (RFC 9113): many streams over one connection ---- */

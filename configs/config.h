@@ -193,6 +193,9 @@ int cfg_scan_ranges(const char *text, uint32_t max, char between, struct cfg_ran
 /* The same in the document's memory; everything is the whole 0..max. 0, -EINVAL, -ERANGE, or -ENOMEM. */
 int cfg_parse_ranges(struct cfg_doc *doc, const char *text, uint32_t max, struct cfg_ranges *out);
 
+/* Where dns.listen wants to be heard, ADDRESS:PORT, localhost:PORT, or :PORT and [::]:PORT for both families: 0 (it is nothing of that, or empty
+ * or NULL), 1 or 2 endpoints. */
+unsigned cfg_listen_parse(const char *text, struct endpoint at[2]);
 /* An entry of dns-hijack: "any:53", "tcp://1.1.1.1:53". An address of ver 0 is every destination. false: it is none. */
 bool cfg_hijack_parse(const char *text, struct endpoint *out);
 

@@ -430,16 +430,28 @@ static void warn_words_of_servers(const struct cfg_node *dns, struct diag *d)
                           n->key->text, n->key->text, n->text);
 }
 
-/* ADDRESS:PORT, localhost:PORT, or :PORT. */
-static bool is_listen_text(const char *s)
+unsigned cfg_listen_parse(const char *text, struct endpoint at[2])
 {
-    char host[HOST_MAX + 1], whole[64];
-    struct addr a;
-    uint16_t port;
+    char host[HOST_MAX + 1];
+    unsigned n = 0;
 
-    if (*s == ':' && snprintf(whole, sizeof(whole), "0.0.0.0%s", s) < (int)sizeof(whole))
-        s = whole;
-    return !*s || (hostport_split(s, host, &port) == 0 && port && (!strcmp(host, "localhost") || addr_parse(host, &a) == 0));
+    if (!text || !*text)
+        return 0;
+    if (!strncmp(text, "[::]:", 5)) /* as elsewhere: both families */
+        text += 4;
+    if (*text == ':') { /* every address of both families */
+        for (; n < 2; n++) {
+            char whole[64];
+
+            snprintf(whole, sizeof(whole), "%s%.32s", n ? "[::]" : "0.0.0.0", text);
+            if (endpoint_parse(whole, &at[n]) < 0)
+                return 0;
+        }
+        return n;
+    }
+    if (hostport_split(text, host, &at[0].port) < 0 || !at[0].port)
+        return 0;
+    return addr_parse(strcmp(host, "localhost") != 0 ? host : "127.0.0.1", &at[0].ip) == 0;
 }
 
 static void finish_dns(struct raw *r, const struct cfg_node *dns, struct diag *d)
@@ -448,6 +460,7 @@ static void finish_dns(struct raw *r, const struct cfg_node *dns, struct diag *d
     struct cfg_dns *c = &p->dns;
     const struct cfg_node *n;
     char shown[CFG_QUOTE_MAX];
+    struct endpoint at[2];
 
     if (c->enable) {
         no_servers(dns, "nameserver", d);
@@ -460,7 +473,7 @@ static void finish_dns(struct raw *r, const struct cfg_node *dns, struct diag *d
         diag_warn(d, n->line, n->column, "dns.cache-algorithm", "unsupported-key",
                   "cache-algorithm: the cache is lru, whatever is written (what was not used for longest goes first)");
     }
-    if (c->listen && !is_listen_text(c->listen)) {
+    if (c->listen && *c->listen && !cfg_listen_parse(c->listen, at)) {
         n = cfg_get(dns, "listen");
         diag_warn(d, n->line, n->column, "dns.listen", "bad-value", "listen: \"%s\" is not ADDRESS:PORT: nothing is served there",
                   cfg_quote(c->listen, strlen(c->listen), shown));

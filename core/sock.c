@@ -343,6 +343,18 @@ static const char *interface_of(const struct ifaddrs *all, const struct addr *a)
     return NULL;
 }
 
+bool sock_is_here(const struct addr *a)
+{
+    struct ifaddrs *all;
+    bool here = addr_is_loopback(a);
+
+    if (here || getifaddrs(&all) < 0)
+        return here;
+    here = interface_of(all, a) != NULL;
+    freeifaddrs(all);
+    return here;
+}
+
 /* The address that a new connection to `to` would have; false: there is no way. */
 static bool source_for(const struct endpoint *to, struct endpoint *out)
 {

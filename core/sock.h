@@ -16,6 +16,8 @@ struct stream *sock_stream(struct loop *l, int fd);
 /* The network is another one: streams whose own address this machine has no longer, or whose peer is reached by another interface now, end with
  * -ENETDOWN. How many. */
 unsigned sock_moved(void);
+/* Is it an address of this machine, right now? */
+bool sock_is_here(const struct addr *a);
 /* How what a socket sends leaves. Zeroed: as the routes say. */
 struct sock_way {
     const char *interface; /* by this one only; NULL: the routes decide. Not for addresses of this machine and of the link */

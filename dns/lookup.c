@@ -166,7 +166,7 @@ static int take(struct asking *q, const struct qkey *k, const uint8_t *msg, size
         q->err = q->err ? q->err : -EBADMSG;
         return 0;
     }
-    if (a.rcode != RC_OK && a.rcode != RC_NXDOMAIN)
+    if (!answer_knows(&a))
         q->err = q->err ? q->err : -EAGAIN; /* SERVFAIL: nobody knows, which is not the same as "there is none" */
     for (int i = 0; i < a.n_addr && n < LOOKUP_MAX; i++)
         if (a.addr[i].ver == ver)

@@ -94,6 +94,11 @@ struct answer {
     size_t end; /* behind the last record */
     size_t opt; /* where OPT begins, if it is the last record; else 0 */
 };
+/* Somebody knows: it is there, or there is none. SERVFAIL, REFUSED and the like are no answer. */
+static inline bool answer_knows(const struct answer *a)
+{
+    return a->rcode == RC_OK || a->rcode == RC_NXDOMAIN;
+}
 /* Is this an answer to k (QR, one question, its name, type and class), and well formed to the end? */
 bool msg_parse_answer(const uint8_t *m, size_t len, const struct qkey *k, struct answer *a);
 /* Takes the server's OPT and what is behind the records away; returns the new length. m was parsed into a. */

@@ -12,7 +12,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <ifaddrs.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -20,6 +19,7 @@
 #include "core/err.h"
 #include "core/log.h"
 #include "core/pool.h"
+#include "core/sock.h"
 #include "dns/private.h"
 #include "transport/transport.h"
 
@@ -287,20 +287,6 @@ static char *shown_text(const char *text)
     return out;
 }
 
-bool ns_is_here(const struct addr *a)
-{
-    struct ifaddrs *all;
-    struct endpoint at;
-    bool here = addr_is_loopback(a);
-
-    if (here || getifaddrs(&all) < 0)
-        return here;
-    for (const struct ifaddrs *i = all; i && !here; i = i->ifa_next)
-        here = i->ifa_addr && endpoint_from_sockaddr(i->ifa_addr, &at) == 0 && addr_eq(&at.ip, a);
-    freeifaddrs(all);
-    return here;
-}
-
 static bool is_ours(const struct dns *d, const struct ns_spec *n)
 {
     for (unsigned i = 0; i < sizeof(d->own) / sizeof(d->own[0]); i++)
@@ -308,12 +294,13 @@ static bool is_ours(const struct dns *d, const struct ns_spec *n)
             return true;
     for (unsigned i = 0; i < d->n_listen; i++)
         if (n->port == d->listen[i].port &&
-            (addr_eq(&n->ip, &d->listen[i].ip) || (addr_is_unspecified(&d->listen[i].ip) && ns_is_here(&n->ip))))
+            (addr_eq(&n->ip, &d->listen[i].ip) || (addr_is_unspecified(&d->listen[i].ip) && sock_is_here(&n->ip))))
             return true;
     return false;
 }
 
-static struct ns *make(struct dns *d, const char *text, const struct ns_spec *n)
+/* Takes *shown, the text for people, over. */
+static struct ns *make(struct dns *d, char **shown, const struct ns_spec *n)
 {
     bool plain = (n->kind == NS_UDP || n->kind == NS_TCP) && !*n->via;
     struct ns *s = n->kind == NS_RCODE                          ? ns_rcode_new()
@@ -332,12 +319,10 @@ static struct ns *make(struct dns *d, const char *text, const struct ns_spec *n)
         s->addr[0] = n->ip;
         s->n_addr = 1;
     }
-    s->text = shown_text(text);
+    s->text = *shown;
+    *shown = NULL;
     list_append(&d->servers, &s->node);
-    if (s->text)
-        return s;
-    ns_put(s);
-    return NULL;
+    return s;
 }
 
 static struct ns *find(struct dns *d, const struct ns_spec *n)
@@ -459,10 +444,10 @@ struct ns *ns_get(struct dns *d, const char *text, uint32_t line, uint32_t colum
         n->quic = n->h3 = false; /* the same server as without */
         if ((s = find(d, n)))
             s->refs++;
-        else
-            s = make(d, text, n);
-        if (s && lacks && s->said_in != d->n_readings)
+        if (lacks && !(s && s->said_in == d->n_readings))
             say_lacking(lacks, n, shown, line, column, diag);
+        if (!s)
+            s = make(d, &text_shown, n);
         if (s && lacks)
             s->said_in = d->n_readings;
     }
@@ -537,7 +522,7 @@ struct ns_list *ns_list_new(struct dns *d, const struct cfg_strs *texts, bool re
             k++;
         if (s && k == l->n) {
             l->v[l->n++] = s;
-            l->local |= s->spec.ip.ver && ns_is_here(&s->spec.ip);
+            l->local |= s->spec.ip.ver && sock_is_here(&s->spec.ip);
         } else {
             ns_put(s);
         }

@@ -88,8 +88,6 @@ struct sock_way ns_way(const struct ns *s);
 struct tls_roots *ns_roots(const char *state_dir, const struct cfg_strs *sources);
 /* The network or the profile is another one: connections may be tried again at once, and addresses are looked for anew. */
 void ns_forgive(struct dns *d);
-/* Is it an address of this machine, right now? */
-bool ns_is_here(const struct addr *a);
 /* Servers trust d->roots from now on: sessions that were kept are forgotten. */
 void ns_trust_anew(struct dns *d);
 

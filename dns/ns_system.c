@@ -18,6 +18,7 @@
 
 #include "core/err.h"
 #include "core/log.h"
+#include "core/sock.h"
 #include "dns/private.h"
 
 #define KEEP_MS     300000
@@ -63,7 +64,7 @@ struct found {
 
 static bool is_usable(const struct dns *d, const struct addr *a)
 {
-    if (addr_is_unspecified(a) || ns_is_here(a))
+    if (addr_is_unspecified(a) || sock_is_here(a))
         return false;
     for (size_t i = 0; i < sizeof(d->own) / sizeof(d->own[0]); i++)
         if (d->own[i].ip.ver && cidr_contains(&d->own[i], a))

@@ -57,8 +57,6 @@ void lookup_fini(struct dns *d);
 
 void pending_drop_all(struct dns *d); /* clients that wait are not answered any more */
 void server_init(struct dns *d);
-/* Where dns.listen wants to be heard: 0..2 endpoints. */
-unsigned listen_parse(const char *text, struct endpoint at[2]);
 void server_fini(struct dns *d);
 
 struct dns {

@@ -110,11 +110,6 @@ static void start_next(struct race *r, struct loop *l)
     }
 }
 
-static bool is_good(const struct answer *a)
-{
-    return a->rcode == RC_OK || a->rcode == RC_NXDOMAIN;
-}
-
 static void on_ask(struct ns_ask *q, int err, uint8_t *msg, size_t len, const struct answer *a)
 {
     struct runner *u = container_of(q, struct runner, ask);
@@ -122,7 +117,7 @@ static void on_ask(struct ns_ask *q, int err, uint8_t *msg, size_t len, const st
 
     u->running = false;
     r->n_running--;
-    if (!err && is_good(a)) {
+    if (!err && answer_knows(a)) {
         finish(r, 0, msg, len, a, u->ns);
         return;
     }

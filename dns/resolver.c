@@ -128,10 +128,9 @@ static void flight_end(struct flight *f)
     free(f);
 }
 
-/* Somebody knows; SERVFAIL and the like are no answer. */
 static bool is_answer(int err, const struct answer *a)
 {
-    return !err && (a->rcode == RC_OK || a->rcode == RC_NXDOMAIN);
+    return !err && answer_knows(a);
 }
 
 static void land(struct flight *f, int err, const uint8_t *msg, size_t len, const struct answer *a, const struct ns *who)
@@ -402,7 +401,7 @@ int resolver_configure(struct dns *d, const struct profile *p, struct dns_lists 
     d->own[1] = p->tun.inet6;
     d->own[2] = p->dns.fake4;
     d->own[3] = p->dns.fake6;
-    d->n_listen = listen_parse(p->dns.listen, d->listen);
+    d->n_listen = cfg_listen_parse(p->dns.listen, d->listen);
     d->ipv6_timeout_ms = p->dns.ipv6_timeout_ms;
     d->parallel = p->dns.parallel;
     d->reading = p;

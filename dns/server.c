@@ -576,30 +576,6 @@ static void stop_listening(struct dns *d)
     d->listen_text = NULL;
 }
 
-unsigned listen_parse(const char *text, struct endpoint at[2])
-{
-    char host[HOST_MAX + 1];
-    unsigned n = 0;
-
-    if (!text || !*text)
-        return 0;
-    if (!strncmp(text, "[::]:", 5)) /* as elsewhere: both families */
-        text += 4;
-    if (*text == ':') { /* every address of both families */
-        for (; n < 2; n++) {
-            char whole[64];
-
-            snprintf(whole, sizeof(whole), "%s%.32s", n ? "[::]" : "0.0.0.0", text);
-            if (endpoint_parse(whole, &at[n]) < 0)
-                return 0;
-        }
-        return n;
-    }
-    if (hostport_split(text, host, &at[0].port) < 0 || !at[0].port)
-        return 0;
-    return addr_parse(strcmp(host, "localhost") != 0 ? host : "127.0.0.1", &at[0].ip) == 0;
-}
-
 static int take_socket(struct dns *d, const struct endpoint *at, bool tcp, int fd)
 {
     bool anywhere = addr_is_unspecified(&at->ip);
@@ -639,7 +615,7 @@ static int serve_at(struct dns *d, const struct endpoint *at)
 void dns_listening(struct dns *d, const struct endpoint *at, bool udp, int fd)
 {
     struct endpoint wanted[2];
-    unsigned n = listen_parse(d->listen_text, wanted), i = 0;
+    unsigned n = cfg_listen_parse(d->listen_text, wanted), i = 0;
 
     while (i < n && !endpoint_eq(&wanted[i], at))
         i++;
@@ -656,7 +632,7 @@ void dns_listening(struct dns *d, const struct endpoint *at, bool udp, int fd)
 int dns_serve_listen(struct dns *d, const char *text)
 {
     struct endpoint at[2];
-    unsigned n = listen_parse(text, at);
+    unsigned n = cfg_listen_parse(text, at);
     int r = n || !text ? 0 : -EINVAL;
 
     if (text && d->listen_text && !strcmp(text, d->listen_text))
